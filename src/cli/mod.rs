@@ -1,0 +1,48 @@
+//! The program `gfpq`: arguments in, one library call, an answer out.
+//!
+//! Exit codes: 0 done, 1 could not (one line on stderr that says why and what to do), 2 usage. A command whose answer
+//! is itself a code says so in its own help.
+
+mod info;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Quantise Caffe networks for HiSilicon's NNIE: its number format GFPQ, in any Caffe tree and any network.
+#[derive(Parser)]
+#[command(name = "gfpq", version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Version, CPU path and GPU state.
+    Info(info::Arguments),
+}
+
+/// Runs the program on the process's arguments.
+pub fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = match arguments.command {
+        Command::Info(arguments) => info::run(&arguments),
+    };
+    match outcome {
+        Ok(code) => code,
+        // Whoever reads our output has closed it, as `head` does: nothing is wrong.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("gfpq: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,8 @@
+//! The GFPQ quantiser of HiSilicon's NNIE, and what puts it into Caffe.
+//!
+//! A folder is a capability, and knows only those below it: `cli` → `patch`, `prototxt` → `quant`;
+//! `ffi` → `quant`, `cuda`; `cuda` → `quant`.
+
+pub mod cli;
+pub mod cuda;
+pub mod quant;

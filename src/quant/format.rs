@@ -1,0 +1,218 @@
+//! The GFPQ format: bit widths, steps, code range, and the tables every implementation decides by.
+//!
+//! A magnitude is `2^(q/S)` with an integer `q`; the format's `S` steps make one octave. Rounding
+//! `log2(x) * S` to the nearest `q` is a comparison of x's mantissa with the `S` thresholds
+//! `2^((j + 1/2) / S)`, the same in every octave. The tables below hold those thresholds and the
+//! values, computed at compile time in exact integer arithmetic: no libm takes part, so CPU and GPU
+//! read the same bits on every platform.
+
+/// A bit width the NNIE computes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Bits {
+    /// 8 bits: 16 steps an octave, 128 codes.
+    Eight,
+    /// 16 bits, of which 12 are used: 128 steps an octave, 1408 codes.
+    Sixteen,
+}
+
+impl Bits {
+    /// The width as the interfaces write it, 8 or 16.
+    pub const fn number(self) -> u32 {
+        match self {
+            Bits::Eight => 8,
+            Bits::Sixteen => 16,
+        }
+    }
+
+    /// The width for 8 or 16, `None` for any other number.
+    pub const fn from_number(bits: u32) -> Option<Bits> {
+        match bits {
+            8 => Some(Bits::Eight),
+            16 => Some(Bits::Sixteen),
+            _ => None,
+        }
+    }
+
+    /// The format's numbers and tables.
+    pub const fn format(self) -> &'static Format {
+        match self {
+            Bits::Eight => &EIGHT,
+            Bits::Sixteen => &SIXTEEN,
+        }
+    }
+}
+
+/// One bit width's constants and tables. All slices have [`Format::steps`] entries.
+#[derive(Debug)]
+pub struct Format {
+    /// The width these numbers belong to.
+    pub bits: Bits,
+    /// log2 of the steps per octave.
+    pub steps_log2: u32,
+    /// The largest code K: magnitudes are `2^(q/S)` for `delta <= q <= delta + K`.
+    pub max_code: i32,
+    /// Delta's range is `-delta_limit ..= delta_limit`.
+    pub delta_limit: i32,
+    /// Entry j: the smallest 23-bit mantissa field that rounds up past step j, `ceil(2^23 (2^((j+1/2)/S) - 1))`.
+    pub thresholds_f32: &'static [u32],
+    /// Entry j: the same for the 52-bit field. Exact as a number, yet the vendor's library decides by a rounded
+    /// `log2`, which differs from it within about 2^-44 of the threshold.
+    pub thresholds_f64: &'static [u64],
+    /// Entry j: `2^(j/S)` as float32 bits, round to nearest.
+    pub values_f32: &'static [u32],
+    /// Entry j: `2^(j/S)` as float64 bits, round to nearest.
+    pub values_f64: &'static [u64],
+}
+
+impl Format {
+    /// Steps per octave, S.
+    pub const fn steps(&self) -> i32 {
+        1 << self.steps_log2
+    }
+
+    /// Whether `delta` lies in this format's own range. The vendor's interface computes with any other, too.
+    pub const fn contains(&self, delta: i32) -> bool {
+        -self.delta_limit <= delta && delta <= self.delta_limit
+    }
+
+    /// `2^(q/S)` in float64, for any q whose value is a normal number.
+    pub const fn value_f64(&self, q: i32) -> f64 {
+        let j = (q & (self.steps() - 1)) as usize;
+        let octave = (q >> self.steps_log2) as i64;
+        f64::from_bits(self.values_f64[j].wrapping_add((octave << 52) as u64))
+    }
+
+    /// The scale of data whose largest magnitude is `max_abs` (0 for none): `floor(log2(m) S) - K`, clamped.
+    ///
+    /// The caller replaces a zero by 1e-6 in its own type's precision first.
+    pub fn delta_for(&self, max_abs: f64) -> i32 {
+        if max_abs == f64::INFINITY {
+            return self.delta_limit;
+        }
+        let top = (max_abs.log2() * f64::from(self.steps())).floor() as i32;
+        (top - self.max_code).clamp(-self.delta_limit, self.delta_limit)
+    }
+}
+
+static EIGHT: Format = Format {
+    bits: Bits::Eight,
+    steps_log2: 4,
+    max_code: 127,
+    delta_limit: 511,
+    thresholds_f32: &thresholds_f32::<16>(),
+    thresholds_f64: &thresholds_f64::<16>(),
+    values_f32: &values_f32::<16>(),
+    values_f64: &values_f64::<16>(),
+};
+
+static SIXTEEN: Format = Format {
+    bits: Bits::Sixteen,
+    steps_log2: 7,
+    max_code: 1407,
+    delta_limit: 4095,
+    thresholds_f32: &thresholds_f32::<128>(),
+    thresholds_f64: &thresholds_f64::<128>(),
+    values_f32: &values_f32::<128>(),
+    values_f64: &values_f64::<128>(),
+};
+
+/// Fraction bits of the fixed-point numbers below; 1.0 is `1 << FRACTION`.
+const FRACTION: u32 = 63;
+
+/// `2^(n/256)` for `0 <= n < 256` in fixed point, rounded down, off by less than two units of 2^-63.
+///
+/// With n's binary digits `0.abc… = (a + 0.bc…) / 2`: from the last digit up, double for a 1 and take the square root.
+/// Each root halves the error of those before it.
+const fn exp2_256ths(n: u32) -> u128 {
+    let mut power: u128 = 1 << FRACTION;
+    let mut digit = 0;
+    while digit < 8 {
+        let doubled = power << ((n >> digit) & 1);
+        power = (doubled << FRACTION).isqrt();
+        digit += 1;
+    }
+    power
+}
+
+/// The fraction of `2^(j/S)`, or with `half` of `2^((j+1/2)/S)`, in fixed point.
+const fn fraction(j: usize, steps: usize, half: bool) -> u128 {
+    let n = (2 * j + half as usize) * (128 / steps);
+    exp2_256ths(n as u32) - (1 << FRACTION)
+}
+
+const fn thresholds_f32<const S: usize>() -> [u32; S] {
+    let mut table = [0; S];
+    let mut j = 0;
+    while j < S {
+        // An irrational number: its ceiling is its floor plus one.
+        table[j] = (fraction(j, S, true) >> (FRACTION - 23)) as u32 + 1;
+        j += 1;
+    }
+    table
+}
+
+const fn thresholds_f64<const S: usize>() -> [u64; S] {
+    let mut table = [0; S];
+    let mut j = 0;
+    while j < S {
+        table[j] = (fraction(j, S, true) >> (FRACTION - 52)) as u64 + 1;
+        j += 1;
+    }
+    table
+}
+
+const fn values_f32<const S: usize>() -> [u32; S] {
+    let mut table = [0; S];
+    let mut j = 0;
+    while j < S {
+        let rounded = (fraction(j, S, false) + (1 << (FRACTION - 24))) >> (FRACTION - 23);
+        table[j] = 0x3f80_0000 + rounded as u32;
+        j += 1;
+    }
+    table
+}
+
+const fn values_f64<const S: usize>() -> [u64; S] {
+    let mut table = [0; S];
+    let mut j = 0;
+    while j < S {
+        let rounded = (fraction(j, S, false) + (1 << (FRACTION - 53))) >> (FRACTION - 52);
+        table[j] = 0x3ff0_0000_0000_0000 + rounded as u64;
+        j += 1;
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_what_the_c_library_computes() {
+        for bits in [Bits::Eight, Bits::Sixteen] {
+            let format = bits.format();
+            for q in -format.delta_limit..=format.delta_limit + format.max_code {
+                let expected = 2f64.powf(f64::from(q) / f64::from(format.steps()));
+                assert_eq!(format.value_f64(q).to_bits(), expected.to_bits(), "{bits:?} q {q}");
+            }
+            for j in 0..format.steps() as usize {
+                let expected = 2f64.powf(j as f64 / f64::from(format.steps())) as f32;
+                assert_eq!(format.values_f32[j], expected.to_bits(), "{bits:?} step {j}");
+            }
+        }
+    }
+
+    #[test]
+    fn thresholds_separate_the_roundings_of_log2() {
+        for bits in [Bits::Eight, Bits::Sixteen] {
+            let format = bits.format();
+            let steps = f64::from(format.steps());
+            for (j, &threshold) in format.thresholds_f32.iter().enumerate() {
+                let round = |m: u32| f64::from(f32::from_bits(0x3f80_0000 + m)).log2() * steps;
+                assert_eq!(round(threshold - 1).round() as usize, j);
+                assert_eq!(round(threshold).round() as usize, j + 1);
+                assert_eq!(u64::from(threshold - 1), format.thresholds_f64[j] >> 29);
+            }
+        }
+    }
+}

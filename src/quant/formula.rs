@@ -1,0 +1,33 @@
+//! The definition, one value at a time with `log2` and `pow`: slow, and easy to hold against the format's description.
+//!
+//! Tests compare every fast path with it, and a delta outside a format's own range, which only a caller's parameter
+//! can bring, is computed here.
+
+use super::{Bits, Element};
+
+/// Quantises and dequantises one value.
+///
+/// With S steps an octave and K the largest code: zero unless `|x| > 2^(lo/S) / 2`, else
+/// `2^(q/S)` for `q = round(log2(|x|) S)` held within `lo ..= delta + K`; `lo` is `delta`, and `delta + 1` for
+/// negative values, since the code "negative, 0" stands for zero.
+pub fn quantise_value<T: Element>(x: T, bits: Bits, delta: i32) -> T {
+    let format = bits.format();
+    let steps = f64::from(format.steps());
+    let x = x.to_f64();
+    let sign = if x > 0.0 {
+        1.0
+    } else if x < 0.0 {
+        -1.0
+    } else {
+        return T::from_f64(0.0);
+    };
+    let delta = i64::from(delta);
+    let lowest = if sign < 0.0 { delta + 1 } else { delta };
+    let highest = delta + i64::from(format.max_code);
+    let value = |q: i64| 2f64.powf(q as f64 / steps);
+    if x.abs() <= value(lowest) / 2.0 {
+        return T::from_f64(0.0);
+    }
+    let q = if x.is_infinite() { lowest } else { ((x.abs().log2() * steps).round() as i64).min(highest).max(lowest) };
+    T::from_f64(sign * value(q))
+}

@@ -1,0 +1,92 @@
+//! The vendor's own library, called live on data that no recording holds.
+//!
+//! `scripts/vendor.sh` fetches it from its package and prints its path; `scripts/test.sh` passes that on in
+//! GFPQ_VENDOR_LIB. Without it the tests are reported as ignored, not as passed.
+
+use std::ffi::c_void;
+
+use gfpq::quant::{Bits as Width, Element, Mode, Param, quantise};
+use libloading::Library;
+
+use crate::Bits;
+
+#[repr(C)]
+struct VendorParam {
+    mode: u32,
+    buf: [u8; 16],
+}
+
+type Quantise = unsafe extern "C" fn(*mut c_void, u32, u32, *mut VendorParam) -> u32;
+
+struct Vendor(Library);
+
+impl Vendor {
+    fn load() -> Vendor {
+        let path = std::env::var_os("GFPQ_VENDOR_LIB")
+            .expect("GFPQ_VENDOR_LIB names no library: export GFPQ_VENDOR_LIB=$(scripts/vendor.sh)");
+        // SAFETY: the vendor's library has no initialisers that depend on its loader.
+        Vendor(unsafe { Library::new(path) }.expect("the vendor's library loads"))
+    }
+
+    /// Calls the library on `data` in place and returns the parameter's bytes.
+    fn quantise<T>(&self, symbol: &[u8], data: &mut [T], width: Width, mode: Mode, buf: [u8; 16]) -> [u8; 16] {
+        let mut param = VendorParam { mode: mode as u32, buf };
+        // SAFETY: the symbol has this signature for T, and the pointers are to `data.len()` values and a parameter.
+        let code = unsafe {
+            let call: libloading::Symbol<Quantise> = self.0.get(symbol).expect("symbol");
+            call(data.as_mut_ptr().cast(), data.len() as u32, width.number(), &mut param)
+        };
+        assert_eq!(code, 0);
+        param.buf
+    }
+}
+
+fn compare<T: Element>(vendor: &Vendor, symbol: &[u8], seed: u64, bits_of: fn(T) -> u64) {
+    let mut random = Bits(seed);
+    let len = random.below(3_000) as usize;
+    let width = if random.below(2) == 0 { Width::Eight } else { Width::Sixteen };
+    let mut theirs_param = [0; 16];
+    let mut ours_param = Param::default();
+    // A calibration as training does it: INIT, UPDATE on other ranges, then APPLY_ONLY.
+    for mode in [Mode::Init, Mode::Update, Mode::Update, Mode::ApplyOnly] {
+        let data: Vec<T> = random.tensor(len).into_iter().map(T::from_f64).collect();
+        let (mut theirs, mut ours) = (data.clone(), data);
+        theirs_param = vendor.quantise(symbol, &mut theirs, width, mode, theirs_param);
+        quantise(&mut ours, width, mode, &mut ours_param);
+        assert_eq!(ours_param.to_bytes(), theirs_param, "seed {seed} {mode:?}");
+        for (i, (&o, &t)) in ours.iter().zip(&theirs).enumerate() {
+            assert_eq!(bits_of(o), bits_of(t), "seed {seed} {width:?} {mode:?} value {i}");
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs the vendor's library in GFPQ_VENDOR_LIB; scripts/test.sh runs it"]
+fn random_tensors_are_bit_identical() {
+    let vendor = Vendor::load();
+    for seed in 0..400 {
+        compare::<f32>(&vendor, b"_Z23HI_GFPQ_QuantAndDeQuantPfjjP14_GFPQ_PARAM_ST", seed, |x| x.to_bits().into());
+        compare::<f64>(&vendor, b"_Z23HI_GFPQ_QuantAndDeQuantPdjjP14_GFPQ_PARAM_ST", seed, f64::to_bits);
+    }
+}
+
+/// Deltas that no data of that width gives, which a parameter of the other width can bring.
+#[test]
+#[ignore = "needs the vendor's library in GFPQ_VENDOR_LIB; scripts/test.sh runs it"]
+fn foreign_deltas_are_bit_identical() {
+    let vendor = Vendor::load();
+    let mut random = Bits(9);
+    for _ in 0..300 {
+        let delta = random.below(60_000) as i32 - 30_000;
+        let data: Vec<f32> = random.tensor(200).into_iter().map(|x| x as f32).collect();
+        for width in [Width::Eight, Width::Sixteen] {
+            let (mut theirs, mut ours) = (data.clone(), data.clone());
+            let symbol = b"_Z23HI_GFPQ_QuantAndDeQuantPfjjP14_GFPQ_PARAM_ST";
+            vendor.quantise(symbol, &mut theirs, width, Mode::ApplyOnly, Param { delta }.to_bytes());
+            quantise(&mut ours, width, Mode::ApplyOnly, &mut Param { delta });
+            for ((&o, &t), &x) in ours.iter().zip(&theirs).zip(&data) {
+                assert_eq!(o.to_bits(), t.to_bits(), "delta {delta} {width:?} {x:e}: {o:e}, not {t:e}");
+            }
+        }
+    }
+}
