@@ -30,7 +30,7 @@ pub fn devices() -> Result<Vec<String>, Error> {
     // cudarc panics where the library lacks a symbol it wants.
     let names = catch_unwind(AssertUnwindSafe(|| {
         let count = CudaContext::device_count()?;
-        (0..count).map(|ordinal| CudaContext::new(ordinal as usize)?.name()).collect()
+        (0..count).map(|ordinal| CudaContext::new(ordinal as usize)?.name()).collect::<Result<Vec<_>, _>>()
     }));
     match names {
         Ok(names) => names.map_err(Error::Driver),
