@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Makes the library as the vendor ships it, in OUT:
+#   GFPQLibs/include/gfpq.hpp, GFPQLibs/lib/libgfpq{,_gpu}.{a,so*}, GFPQLibs/sample/, GFPQLibs.tgz, caffe_patch.tgz
+# Usage: scripts/package.sh [OUT=target/dist]
+set -euo pipefail
+
+cd "$(dirname "$0")/.."
+out=${1:-target/dist}
+target=${CARGO_TARGET_DIR:-target}/release
+cxx=${CXX:-g++}
+
+cargo build --release --quiet
+version=$("$target/gfpq" --version | cut -d ' ' -f 2)
+rm -rf "$out"
+mkdir -p "$out/GFPQLibs/include" "$out/GFPQLibs/lib"
+cp templates/GFPQLibs/include/gfpq.hpp "$out/GFPQLibs/include/"
+cp -r scripts/sample "$out/GFPQLibs/sample"
+
+# One object serves both names: a program links gfpq, or gfpq_gpu where it passes GPU memory. It holds what the
+# interface needs of the Rust archive, and shows the interface alone, so that it meets no other Rust library's symbols.
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+mapfile -t symbols < src/ffi/symbols.txt
+ld -r --gc-sections --force-group-allocation "${symbols[@]/#/--undefined=}" -o "$scratch/all.o" "$target/libgfpq.a"
+objcopy --strip-debug --remove-section=.llvmbc --remove-section=.llvmcmd \
+  "${symbols[@]/#/--keep-global-symbol=}" "$scratch/all.o" "$scratch/gfpq.o"
+for name in gfpq gfpq_gpu; do
+  lib=$out/GFPQLibs/lib/lib$name
+  ar rcs "$lib.a" "$scratch/gfpq.o"
+  "$cxx" -shared -o "$lib.so.$version" -Wl,-soname,"lib$name.so.1" -Wl,--gc-sections -Wl,-z,defs -Wl,-s \
+    "$scratch/gfpq.o" -pthread -ldl -lm
+  ln -s "lib$name.so.$version" "$lib.so.1"
+  ln -s "lib$name.so.1" "$lib.so"
+done
+
+tar -C "$out" -czf "$out/GFPQLibs.tgz" GFPQLibs
+tar -czf "$out/caffe_patch.tgz" caffe_patch
+echo "$out: GFPQLibs $version, GFPQLibs.tgz, caffe_patch.tgz"

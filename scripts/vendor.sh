@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Fetches the vendor's library, the tests' and benchmarks' oracle, from its package on PyPI and prints its path.
+# Usage: export GFPQ_VENDOR_LIB=$(scripts/vendor.sh)
+set -euo pipefail
+
+cd "$(dirname "$0")/.."
+folder=${CARGO_TARGET_DIR:-$PWD/target}/vendor
+lib=$folder/libgfpq.so.1
+if [ ! -f "$lib" ]; then
+  mkdir -p "$folder"
+  scratch=$(mktemp -d)
+  trap 'rm -rf "$scratch"' EXIT
+  python3 -m pip download --quiet --no-deps --dest "$scratch" nnieqat==0.1.0b0 >&2
+  python3 - "$scratch"/nnieqat-*.whl "$lib" <<'EOF'
+import os, sys, zipfile
+
+wheel, lib = sys.argv[1:]
+data = zipfile.ZipFile(wheel).read("nnieqat/gpu/lib/libgfpq.so.1.1.5")
+with open(lib + ".part", "wb") as out:
+    out.write(data)
+os.replace(lib + ".part", lib)
+EOF
+fi
+echo "$lib"
