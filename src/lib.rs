@@ -6,4 +6,5 @@
 pub mod cli;
 pub mod cuda;
 pub mod ffi;
+pub mod patch;
 pub mod quant;

@@ -4,6 +4,7 @@
 //! is itself a code says so in its own help.
 
 mod info;
+mod patch;
 
 use std::process::ExitCode;
 
@@ -21,6 +22,8 @@ struct Arguments {
 enum Command {
     /// Version, CPU path and GPU state.
     Info(info::Arguments),
+    /// Put the Quant layer into a Caffe tree, and take it out again.
+    Patch(patch::Arguments),
 }
 
 /// Runs the program on the process's arguments.
@@ -28,6 +31,7 @@ pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match arguments.command {
         Command::Info(arguments) => info::run(&arguments),
+        Command::Patch(arguments) => patch::run(&arguments),
     };
     match outcome {
         Ok(code) => code,

@@ -1,0 +1,181 @@
+//! `gfpq patch`.
+
+use std::fs;
+use std::io::{Write, stdout};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Subcommand;
+
+use crate::patch::{self, Library, Machine, Options, Outcome, Status, Tree};
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Put the Quant layer and its library into a Caffe tree. Applied twice changes nothing.
+    Apply {
+        /// The folder that holds Caffe's Makefile.
+        caffe_root: PathBuf,
+        /// Print the changes as a unified diff and write nothing.
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        what: What,
+    },
+    /// Give the tree back, byte for byte.
+    Revert {
+        /// The folder that holds Caffe's Makefile.
+        caffe_root: PathBuf,
+    },
+    /// Say what is applied. Exit code 0: patched; 3: not patched; 1: not a Caffe tree, or edited since.
+    Status {
+        /// The folder that holds Caffe's Makefile.
+        caffe_root: PathBuf,
+    },
+    /// Write the patch as files, without applying it.
+    Render {
+        /// For this tree: its new files and caffe.patch.
+        #[arg(required_unless_present = "stock", conflicts_with = "stock")]
+        caffe_root: Option<PathBuf>,
+        /// For BVLC's Caffe: the new files and EDITS.md.
+        #[arg(long)]
+        stock: bool,
+        /// The folder to write into; files of these names in it are replaced.
+        #[arg(short, long)]
+        output: PathBuf,
+        #[command(flatten)]
+        what: What,
+    },
+}
+
+#[derive(clap::Args)]
+struct What {
+    /// Leave out what today's compilers and libraries need for Caffe to build at all.
+    #[arg(long)]
+    no_compat: bool,
+    /// Leave Makefile.config alone.
+    #[arg(long)]
+    no_config: bool,
+    /// GFPQLibs as scripts/package.sh makes it [default: beside this program].
+    #[arg(long, value_name = "DIR")]
+    libs: Option<PathBuf>,
+}
+
+impl What {
+    fn with_options<T>(&self, body: impl FnOnce(&Options) -> anyhow::Result<T>) -> anyhow::Result<T> {
+        let library = Library::load(&self.libs.clone().unwrap_or_else(default_libs))?;
+        let machine = (!self.no_config).then(Machine::detect);
+        body(&Options { library: &library, compat: !self.no_compat, machine: machine.as_ref() })
+    }
+}
+
+/// GFPQLibs beside this program, or where scripts/package.sh puts it in a build's folder.
+fn default_libs() -> PathBuf {
+    let program = std::env::current_exe().and_then(fs::canonicalize).unwrap_or_default();
+    let folder = program.parent().unwrap_or(Path::new("."));
+    let places = ["GFPQLibs", "../GFPQLibs", "../dist/GFPQLibs", "../lib/GFPQLibs"].map(|place| folder.join(place));
+    let there = places.iter().find(|place| place.is_dir()).cloned();
+    there.unwrap_or_else(|| folder.join("GFPQLibs"))
+}
+
+pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    match &arguments.command {
+        Command::Apply { caffe_root, dry_run, what } => {
+            let tree = Tree::open(caffe_root)?;
+            what.with_options(|options| if *dry_run { show(&tree, options) } else { apply(&tree, options) })
+        }
+        Command::Revert { caffe_root } => {
+            let paths = patch::revert(&Tree::open(caffe_root)?)?;
+            writeln!(stdout(), "{}: {} files restored or removed", caffe_root.display(), paths.len())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Status { caffe_root } => status(&Tree::open(caffe_root)?),
+        Command::Render { caffe_root: Some(root), output, what, .. } => {
+            let tree = Tree::open(root)?;
+            let files = what.with_options(|options| Ok(patch::render_tree(&patch::dry_run(&tree, options)?)?))?;
+            write_files(&files, output)
+        }
+        Command::Render { output, .. } => write_files(&patch::render_stock()?, output),
+    }
+}
+
+fn show(tree: &Tree, options: &Options) -> anyhow::Result<ExitCode> {
+    let plan = patch::dry_run(tree, options)?;
+    stdout().write_all(&patch::unified_diff(&plan))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn apply(tree: &Tree, options: &Options) -> anyhow::Result<ExitCode> {
+    let root = tree.root().display();
+    let mut out = stdout().lock();
+    match patch::apply(tree, options)? {
+        Outcome::AlreadyPatched { edited } => {
+            writeln!(out, "{root}: already patched, nothing changed")?;
+            for path in edited {
+                writeln!(out, "  edited since: {}", path.display())?;
+            }
+        }
+        Outcome::Applied(plan) => {
+            writeln!(out, "{root}: patched")?;
+            for change in plan.changes.iter().filter(|change| !change.path.starts_with("GFPQLibs")) {
+                let verb = if change.before.is_some() { "edited" } else { "new   " };
+                writeln!(out, "  {verb} {}: {}", change.path.display(), change.purpose)?;
+            }
+            writeln!(out, "  new    GFPQLibs: the library")?;
+            let numbers = plan.numbers;
+            writeln!(out, "caffe.proto: quant_param = {}, weight_quant_param = {}", numbers.layer, numbers.net)?;
+            for (name, reason) in &plan.compat {
+                writeln!(out, "compatibility edit {name}: {reason}")?;
+            }
+            writeln!(out, "Next, in {root}: make clean; make pycaffe -j")?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn status(tree: &Tree) -> anyhow::Result<ExitCode> {
+    let root = tree.root().display();
+    let mut out = stdout().lock();
+    let (journal, edited) = match patch::status(tree)? {
+        Status::NotPatched => {
+            writeln!(out, "{root}: not patched")?;
+            return Ok(ExitCode::from(3));
+        }
+        Status::Interrupted => {
+            writeln!(
+                out,
+                "{root}: an apply or revert was interrupted. Run `gfpq patch apply` to finish, or `revert` to undo"
+            )?;
+            return Ok(ExitCode::FAILURE);
+        }
+        Status::Patched(journal) => (journal, Vec::new()),
+        Status::Edited(journal, edited) => (journal, edited),
+    };
+    writeln!(out, "{root}: patched by gfpq {}", journal.version)?;
+    for record in &journal.changes {
+        let verb = if record.before.is_some() { "edited" } else { "new   " };
+        let since = if edited.contains(&record.path) { "  (edited since)" } else { "" };
+        writeln!(out, "  {verb} {}: {}{since}", record.path.display(), record.purpose)?;
+    }
+    for (name, reason) in &journal.compat {
+        writeln!(out, "compatibility edit {name}: {reason}")?;
+    }
+    Ok(if edited.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn write_files(files: &[(PathBuf, Vec<u8>)], output: &Path) -> anyhow::Result<ExitCode> {
+    for (path, bytes) in files {
+        let path = output.join(path);
+        let folder = path.parent().unwrap_or(output);
+        fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+        fs::write(&path, bytes).with_context(|| path.display().to_string())?;
+    }
+    writeln!(stdout(), "{}: {} files", output.display(), files.len())?;
+    Ok(ExitCode::SUCCESS)
+}

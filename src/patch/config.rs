@@ -1,0 +1,73 @@
+//! Edits to Makefile.config and its example: where the library is, and this machine's settings.
+
+use std::path::Path;
+
+use super::error::Error;
+use super::machine::Machine;
+use super::makefile::{assigns, find};
+use super::template;
+use super::text::Text;
+
+/// Adds the library's folders after the LIBRARY_DIRS line.
+///
+/// # Errors
+/// When there is no such line.
+pub fn add_directories(path: &Path, text: &mut Text) -> Result<(), Error> {
+    // Both variables are appended to, so behind whichever the file sets last.
+    let mut at = None;
+    for variable in ["LIBRARY_DIRS", "INCLUDE_DIRS"] {
+        let set = |line: &str| assigns(line, variable) && !line.contains("+=");
+        let last = text.lines().filter(|(_, line)| set(line)).map(|(at, _)| at).last();
+        if variable == "LIBRARY_DIRS" && last.is_none() {
+            return Err(Error::NoPlace { path: path.into(), wanted: "a line that sets LIBRARY_DIRS".into() });
+        }
+        at = at.max(last.map(|offset| text.end_of_logical_line(offset)));
+    }
+    let lines = template::render("Makefile.config/directories.mk", &[])?;
+    text.insert_lines(at.unwrap_or(0), &lines);
+    Ok(())
+}
+
+/// Fills the example in for a machine.
+pub fn set_for_machine(text: &mut Text, machine: &Machine) {
+    for (variable, value) in machine.settings() {
+        set(text, variable, &value);
+    }
+}
+
+/// Sets a variable where the file sets it, else where it suggests it in a comment, else at the end.
+fn set(text: &mut Text, variable: &str, value: &str) {
+    let line = format!("{variable} := {value}\n");
+    let place = find(text, |line| assigns(line, variable) && !line.contains("+="))
+        .or_else(|| find(text, |line| line.strip_prefix('#').is_some_and(|rest| assigns(rest.trim_start(), variable))));
+    match place {
+        Some(at) => {
+            let end = text.end_of_logical_line(at);
+            text.replace(at..end, &line);
+        }
+        None => text.insert_lines(text.as_str().len(), &line),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_take_the_place_of_the_examples() {
+        let mut text =
+            Text::from_bytes(b"# CPU_ONLY := 1\nPYTHON_INCLUDE := a \\\n\tb\n# PYTHON_INCLUDE := c\nX += 1\n");
+        set(&mut text, "CPU_ONLY", "1");
+        set(&mut text, "PYTHON_INCLUDE", "d");
+        set(&mut text, "BLAS", "open");
+        let expected = "CPU_ONLY := 1\nPYTHON_INCLUDE := d\n# PYTHON_INCLUDE := c\nX += 1\nBLAS := open\n";
+        assert_eq!(text.as_str(), expected);
+    }
+
+    #[test]
+    fn the_folders_come_after_both_lines() {
+        let mut text = Text::from_bytes(b"LIBRARY_DIRS := a\nINCLUDE_DIRS := b \\\n\tc\nLIBRARY_DIRS += d\n");
+        add_directories(Path::new("Makefile.config"), &mut text).unwrap();
+        assert!(text.as_str().contains("c\n\n# The GFPQ"), "{}", text.as_str());
+    }
+}

@@ -1,0 +1,93 @@
+//! Edits to Makefile: link the library, and copy it beside Caffe's own.
+
+use std::path::Path;
+
+use super::error::Error;
+use super::template;
+use super::text::Text;
+
+/// Plans all edits of Makefile.
+///
+/// # Errors
+/// When a place the edits attach to is not found.
+pub fn edit(path: &Path, text: &mut Text) -> Result<(), Error> {
+    let missing = |wanted: &str| Error::NoPlace { path: path.into(), wanted: wanted.into() };
+
+    // `LIBRARIES += glog …`, the one that holds for every configuration.
+    let libraries = unconditional(text, |line| assigns(line, "LIBRARIES"))
+        .ok_or_else(|| missing("a LIBRARIES line outside of any ifeq"))?;
+    let at = text.end_of_logical_line(libraries);
+    text.insert_lines(at, &template::render("Makefile/libraries.mk", &[])?);
+
+    let rule = unconditional(text, |line| line.starts_with("$(DYNAMIC_NAME):"))
+        .ok_or_else(|| missing("the rule of $(DYNAMIC_NAME)"))?;
+    text.insert_lines(rule, &template::render("Makefile/copy_library.mk", &[])?);
+
+    // Older trees may lack the next two, and build all the same.
+    let install = find(text, |line| line.starts_with("\tinstall") && line.contains("$(DYNAMIC_NAME)"));
+    if let Some(install) = install {
+        let at = text.end_of_logical_line(install);
+        text.insert_lines(at, &template::render("Makefile/distribute.mk", &[])?);
+    }
+    keep_from_superclean(text);
+    Ok(())
+}
+
+/// `make superclean` deletes every .so and .a outside of ./data: also spare the library's own folder.
+fn keep_from_superclean(text: &mut Text) {
+    const SPARED: &str = "-not -path './data/*'";
+    if let Some(at) = text.as_str().find(SPARED) {
+        text.replace(at..at + SPARED.len(), "-not -path './data/*' -not -path './GFPQLibs/*'");
+    }
+}
+
+/// Whether a line assigns or appends to a variable.
+pub fn assigns(line: &str, variable: &str) -> bool {
+    line.strip_prefix(variable).is_some_and(|rest| {
+        let rest = rest.trim_start();
+        ["=", ":=", "+=", "?="].iter().any(|operator| rest.starts_with(operator))
+    })
+}
+
+/// The offset of the first line that matches.
+pub fn find(text: &Text, matches: impl Fn(&str) -> bool) -> Option<usize> {
+    text.lines().find(|(_, line)| matches(line)).map(|(at, _)| at)
+}
+
+/// The offset of the first line that matches outside of `ifeq … endif`.
+fn unconditional(text: &Text, matches: impl Fn(&str) -> bool) -> Option<usize> {
+    let mut depth = 0;
+    for (at, line) in text.lines() {
+        let word = line.split_whitespace().next().unwrap_or("");
+        match word {
+            "ifeq" | "ifneq" | "ifdef" | "ifndef" => depth += 1,
+            "endif" => depth -= 1,
+            _ if depth == 0 && matches(line) => return Some(at),
+            _ => {}
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_unconditional_libraries_line_is_taken() {
+        let source = "ifneq ($(CPU_ONLY), 1)\n\tLIBRARIES := cudart\nLIBRARIES := x\nendif\nLIBRARIES += glog \\\n\tm\n\
+                      X := 1\n$(DYNAMIC_NAME): $(OBJS) | $(LIB_BUILD_DIR)\n\tld\n";
+        let mut text = Text::from_bytes(source.as_bytes());
+        edit(Path::new("Makefile"), &mut text).unwrap();
+        let result = text.as_str();
+        assert!(result.contains("glog \\\n\tm\n# The GFPQ quantizer"), "{result}");
+        assert!(result.find("$(GFPQ_LIB): GFPQLibs").unwrap() < result.find("$(DYNAMIC_NAME): $(OBJS)").unwrap());
+    }
+
+    #[test]
+    fn without_a_place_nothing_is_edited() {
+        let mut text = Text::from_bytes(b"all:\n");
+        let error = edit(Path::new("Makefile"), &mut text).unwrap_err();
+        assert!(error.to_string().contains("LIBRARIES"), "{error}");
+    }
+}

@@ -1,0 +1,141 @@
+//! All edits to a tree, worked out in memory before the first byte is written.
+
+use std::path::{Path, PathBuf};
+
+use super::compat;
+use super::config;
+use super::error::Error;
+use super::library::Library;
+use super::machine::Machine;
+use super::makefile;
+use super::proto::{self, FieldNumbers};
+use super::template;
+use super::tree::{Entry, Tree};
+
+/// What an apply is to do.
+#[derive(Debug)]
+pub struct Options<'a> {
+    /// The library to install.
+    pub library: &'a Library,
+    /// Make the compatibility edits.
+    pub compat: bool,
+    /// Write Makefile.config for this machine, or complete the one there; `None` leaves it alone.
+    pub machine: Option<&'a Machine>,
+}
+
+/// One path's change.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// Relative to the tree.
+    pub path: PathBuf,
+    /// What stands there now.
+    pub before: Option<Entry>,
+    /// What will.
+    pub after: Entry,
+    /// For people: what the change is for.
+    pub purpose: String,
+}
+
+/// All changes, in the order of their paths within each part.
+#[derive(Debug)]
+pub struct Plan {
+    /// One change a path.
+    pub changes: Vec<Change>,
+    /// The new fields in caffe.proto.
+    pub numbers: FieldNumbers,
+    /// Names and reasons of the compatibility edits among them.
+    pub compat: Vec<(&'static str, &'static str)>,
+}
+
+impl Plan {
+    /// Plans for a tree that is not patched.
+    ///
+    /// # Errors
+    /// When the tree does not fit or an edit finds no place.
+    pub fn new(tree: &Tree, options: &Options) -> Result<Plan, Error> {
+        tree.check_fits()?;
+        let mut plan = Plan { changes: Vec::new(), numbers: FieldNumbers::STOCK, compat: Vec::new() };
+
+        for (name, _) in template::FILES {
+            plan.create(
+                tree,
+                Path::new(name),
+                Entry::file(template::render(name, &[])?.into_bytes()),
+                "the Quant layer",
+            )?;
+        }
+        let numbers = plan.edit(tree, "src/caffe/proto/caffe.proto", "its parameters", proto::edit)?;
+        plan.numbers = numbers;
+        plan.edit(tree, "Makefile", "link and copy the library", makefile::edit)?;
+        plan.edit(tree, "Makefile.config.example", "the library's folders", config::add_directories)?;
+        if let Some(machine) = options.machine {
+            plan.config(tree, machine)?;
+        }
+        if options.compat {
+            plan.compat(tree)?;
+        }
+        for (path, entry) in &options.library.entries {
+            plan.create(tree, &Path::new("GFPQLibs").join(path), entry.clone(), "the library")?;
+        }
+        Ok(plan)
+    }
+
+    fn create(&mut self, tree: &Tree, path: &Path, after: Entry, purpose: &str) -> Result<(), Error> {
+        if tree.entry(path)?.is_some() {
+            return Err(Error::QuantPresent { path: tree.root().join(path), what: "this file".into() });
+        }
+        self.changes.push(Change { path: path.into(), before: None, after, purpose: purpose.into() });
+        Ok(())
+    }
+
+    fn edit<T>(
+        &mut self,
+        tree: &Tree,
+        path: &'static str,
+        purpose: &str,
+        edit: impl FnOnce(&Path, &mut super::text::Text) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let full = tree.root().join(path);
+        let missing = || Error::NotCaffe { root: tree.root().into(), missing: path };
+        let mut text = tree.text(Path::new(path))?.ok_or_else(missing)?;
+        let before = tree.entry(Path::new(path))?.ok_or_else(missing)?;
+        let result = edit(&full, &mut text)?;
+        let after = before.with_bytes(text.to_bytes());
+        self.changes.push(Change { path: path.into(), before: Some(before), after, purpose: purpose.into() });
+        Ok(result)
+    }
+
+    /// Completes an existing Makefile.config, or makes one of the example.
+    fn config(&mut self, tree: &Tree, machine: &Machine) -> Result<(), Error> {
+        const CONFIG: &str = "Makefile.config";
+        if tree.text(Path::new(CONFIG))?.is_some() {
+            return self.edit(tree, CONFIG, "the library's folders", config::add_directories);
+        }
+        let example = tree.text(Path::new("Makefile.config.example"))?;
+        let mut text =
+            example.ok_or(Error::NotCaffe { root: tree.root().into(), missing: "Makefile.config.example" })?;
+        config::set_for_machine(&mut text, machine);
+        config::add_directories(&tree.root().join(CONFIG), &mut text)?;
+        self.changes.push(Change {
+            path: CONFIG.into(),
+            before: None,
+            after: Entry::file(text.to_bytes()),
+            purpose: "this machine's settings".into(),
+        });
+        Ok(())
+    }
+
+    fn compat(&mut self, tree: &Tree) -> Result<(), Error> {
+        for edit in compat::EDITS {
+            let Some(mut text) = tree.text(edit.path())? else { continue };
+            if edit.apply(&mut text) {
+                self.edit(tree, edit.path, &format!("compatibility: {}", edit.name), |_, current| {
+                    *current = text;
+                    Ok(())
+                })?;
+                self.compat.push((edit.name, edit.reason));
+            }
+        }
+        Ok(())
+    }
+}

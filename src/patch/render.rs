@@ -1,0 +1,57 @@
+//! The patch as files, without applying it.
+
+use std::path::{Path, PathBuf};
+
+use super::diff::unified_diff;
+use super::error::Error;
+use super::plan::Plan;
+use super::proto::{FieldNumbers, Snippets};
+use super::template;
+
+/// The patch for BVLC's last Caffe: new files under their paths in a tree, and `EDITS.md`, which says what goes into the
+/// tree's own files, for whoever makes the edits by hand.
+///
+/// # Errors
+/// When a template does not render.
+pub fn render_stock() -> Result<Vec<(PathBuf, Vec<u8>)>, Error> {
+    let mut files = new_files()?;
+    let snippets = Snippets::new(FieldNumbers::STOCK)?;
+    let snippet = |name| template::render(name, &[]);
+    let edits = template::render(
+        "EDITS.md",
+        &[
+            ("layer_field", snippets.layer_field),
+            ("net_field", snippets.net_field),
+            ("message", snippets.message),
+            ("next_number", (FieldNumbers::STOCK.layer + 1).to_string()),
+            ("directories", snippet("Makefile.config/directories.mk")?),
+            ("libraries", snippet("Makefile/libraries.mk")?),
+            ("copy_library", snippet("Makefile/copy_library.mk")?),
+            ("distribute", snippet("Makefile/distribute.mk")?),
+        ],
+    )?;
+    files.push(("EDITS.md".into(), edits.into_bytes()));
+    Ok(files)
+}
+
+/// The patch for a tree at hand: the new files, and `caffe.patch`, its edits for `patch -p1`.
+///
+/// # Errors
+/// As for [`Plan::new`], which made the plan.
+pub fn render_tree(plan: &Plan) -> Result<Vec<(PathBuf, Vec<u8>)>, Error> {
+    let mut files = new_files()?;
+    let edits = Plan {
+        changes: plan.changes.iter().filter(|change| change.before.is_some()).cloned().collect(),
+        numbers: plan.numbers,
+        compat: plan.compat.clone(),
+    };
+    files.push(("caffe.patch".into(), unified_diff(&edits)));
+    Ok(files)
+}
+
+fn new_files() -> Result<Vec<(PathBuf, Vec<u8>)>, Error> {
+    template::FILES
+        .iter()
+        .map(|(name, _)| Ok((Path::new(name).into(), template::render(name, &[])?.into_bytes())))
+        .collect()
+}

@@ -1,0 +1,38 @@
+//! The templates, which are part of this program, and their rendering.
+
+use super::error::Error;
+
+macro_rules! templates {
+    ($($name:literal),* $(,)?) => {
+        &[$(($name, include_str!(concat!("../../templates/", $name)))),*]
+    };
+}
+
+/// What lands in a tree as a file of its own, under the same path.
+pub const FILES: &[(&str, &str)] = templates![
+    "include/caffe/layers/quant_layer.hpp",
+    "src/caffe/layers/quant_layer.cpp",
+    "src/caffe/layers/quant_layer.cu",
+    "src/caffe/test/test_quant_layer.cpp",
+];
+
+/// What goes into a tree's own files.
+const SNIPPETS: &[(&str, &str)] = templates![
+    "src/caffe/proto/net_field.proto",
+    "src/caffe/proto/quant_parameter.proto",
+    "Makefile/libraries.mk",
+    "Makefile/copy_library.mk",
+    "Makefile/distribute.mk",
+    "Makefile.config/directories.mk",
+    "EDITS.md",
+];
+
+/// Renders one template with the variables it names.
+pub fn render(name: &'static str, variables: &[(&str, String)]) -> Result<String, Error> {
+    let source = FILES.iter().chain(SNIPPETS).find(|(known, _)| *known == name).map_or("", |(_, source)| source);
+    let mut context = tera::Context::new();
+    for (key, value) in variables {
+        context.insert(*key, value);
+    }
+    tera::Tera::one_off(source, &context, false).map_err(|source| Error::Template { template: name, source })
+}

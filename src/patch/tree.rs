@@ -1,0 +1,148 @@
+//! A Caffe tree: its files, and whether QuantLayer can live in it.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use super::error::Error;
+use super::text::Text;
+
+/// A folder that has been seen to hold Caffe's sources.
+#[derive(Clone, Debug)]
+pub struct Tree {
+    root: PathBuf,
+    /// What to take for a path's content in place of what stands there: the originals of a patched tree.
+    overlay: HashMap<PathBuf, Option<Entry>>,
+}
+
+/// What stands under a path: a file's bytes, or a link's target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// A regular file.
+    File {
+        /// Its content.
+        bytes: Vec<u8>,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// A symbolic link.
+    Link(PathBuf),
+}
+
+impl Entry {
+    /// A plain file that everyone may read.
+    pub fn file(bytes: Vec<u8>) -> Entry {
+        Entry::File { bytes, mode: 0o644 }
+    }
+
+    /// Reads what stands at `path`, `None` for nothing.
+    pub fn read(path: &Path) -> Result<Option<Entry>, Error> {
+        let read = || -> io::Result<Entry> {
+            let metadata = fs::symlink_metadata(path)?;
+            if metadata.is_symlink() {
+                return Ok(Entry::Link(fs::read_link(path)?));
+            }
+            Ok(Entry::File { bytes: fs::read(path)?, mode: metadata.permissions().mode() & 0o7777 })
+        };
+        match read() {
+            Ok(entry) => Ok(Some(entry)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(Error::Read { path: path.into(), source }),
+        }
+    }
+
+    /// The same entry with other content.
+    pub fn with_bytes(&self, bytes: Vec<u8>) -> Entry {
+        match self {
+            Entry::File { mode, .. } => Entry::File { bytes, mode: *mode },
+            Entry::Link(_) => Entry::file(bytes),
+        }
+    }
+}
+
+impl Tree {
+    /// Looks at a folder.
+    ///
+    /// # Errors
+    /// [`Error::NotCaffe`] where Caffe's files are missing.
+    pub fn open(root: &Path) -> Result<Tree, Error> {
+        for missing in ["Makefile", "Makefile.config.example", "src/caffe/proto/caffe.proto", "include/caffe/layer.hpp"]
+        {
+            if !root.join(missing).is_file() {
+                return Err(Error::NotCaffe { root: root.into(), missing });
+            }
+        }
+        Ok(Tree { root: root.into(), overlay: HashMap::new() })
+    }
+
+    /// The same tree with other entries under some paths, `None` standing for nothing.
+    pub fn with_overlay(&self, overlay: HashMap<PathBuf, Option<Entry>>) -> Tree {
+        Tree { root: self.root.clone(), overlay }
+    }
+
+    /// What stands under a path relative to the tree.
+    pub fn entry(&self, path: &Path) -> Result<Option<Entry>, Error> {
+        match self.overlay.get(path) {
+            Some(entry) => Ok(entry.clone()),
+            None => Entry::read(&self.root.join(path)),
+        }
+    }
+
+    /// The tree's folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// A file's text, following links; `None` where there is none.
+    pub fn text(&self, path: &Path) -> Result<Option<Text>, Error> {
+        match self.overlay.get(path) {
+            Some(Some(Entry::File { bytes, .. })) => return Ok(Some(Text::from_bytes(bytes))),
+            Some(None) => return Ok(None),
+            Some(Some(Entry::Link(_))) | None => {}
+        }
+        let path = self.root.join(path);
+        match fs::read(&path) {
+            Ok(bytes) => Ok(Some(Text::from_bytes(&bytes))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(Error::Read { path, source }),
+        }
+    }
+
+    /// Refuses a tree whose layers QuantLayer could not be one of, or that has a Quant layer of another origin.
+    pub fn check_fits(&self) -> Result<(), Error> {
+        let header = Path::new("include/caffe/layer.hpp");
+        let text = self.text(header)?;
+        let source = text.as_ref().map_or("", Text::as_str);
+        let sign = if source.contains("Ftype") || source.contains("LayerBase") {
+            Some("its layers have separate forward and backward types")
+        } else if !source.contains("template <typename Dtype>") {
+            Some("its layers are not templates of one Dtype")
+        } else {
+            None
+        };
+        if let Some(sign) = sign {
+            return Err(Error::ForeignLayer { path: self.root.join(header), sign });
+        }
+        self.check_no_quant()
+    }
+
+    fn check_no_quant(&self) -> Result<(), Error> {
+        for file in walkdir::WalkDir::new(self.root.join("src/caffe")).into_iter().filter_map(Result::ok) {
+            let path = file.path();
+            if path.strip_prefix(&self.root).is_ok_and(|path| self.overlay.contains_key(path)) {
+                continue;
+            }
+            if path.extension().is_some_and(|extension| extension == "cpp" || extension == "cu") {
+                let bytes = fs::read(path).map_err(|source| Error::Read { path: path.into(), source })?;
+                for sign in ["REGISTER_LAYER_CLASS(Quant)", "REGISTER_LAYER_CREATOR(Quant,"] {
+                    if bytes.windows(sign.len()).any(|window| window == sign.as_bytes()) {
+                        return Err(Error::QuantPresent { path: path.into(), what: sign.to_owned() });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}

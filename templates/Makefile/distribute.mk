@@ -1,0 +1,1 @@
+	install -m 644 $(GFPQ_LIB) $(DISTRIBUTE_DIR)/lib
