@@ -11,6 +11,7 @@ mod journal;
 mod library;
 mod machine;
 mod makefile;
+mod net;
 mod plan;
 mod proto;
 mod render;

@@ -8,6 +8,7 @@ use super::error::Error;
 use super::library::Library;
 use super::machine::Machine;
 use super::makefile;
+use super::net;
 use super::proto::{self, FieldNumbers};
 use super::template;
 use super::tree::{Entry, Tree};
@@ -64,8 +65,10 @@ impl Plan {
                 "the Quant layer",
             )?;
         }
-        let numbers = plan.edit(tree, "src/caffe/proto/caffe.proto", "its parameters", proto::edit)?;
+        let numbers = plan.edit(tree, "src/caffe/proto/caffe.proto", "their parameters", proto::edit)?;
         plan.numbers = numbers;
+        plan.edit(tree, "include/caffe/net.hpp", "quantised weights", net::edit_header)?;
+        plan.edit(tree, "src/caffe/net.cpp", "quantised weights", net::edit_source)?;
         plan.edit(tree, "Makefile", "link and copy the library", makefile::edit)?;
         plan.edit(tree, "Makefile.config.example", "the library's folders", config::add_directories)?;
         if let Some(machine) = options.machine {

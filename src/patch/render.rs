@@ -17,6 +17,7 @@ pub fn render_stock() -> Result<Vec<(PathBuf, Vec<u8>)>, Error> {
     let mut files = new_files()?;
     let snippets = Snippets::new(FieldNumbers::STOCK)?;
     let snippet = |name| template::render(name, &[]);
+    let indented = |name| template::render(name, &[("indent", "    ".to_owned())]);
     let edits = template::render(
         "EDITS.md",
         &[
@@ -24,6 +25,11 @@ pub fn render_stock() -> Result<Vec<(PathBuf, Vec<u8>)>, Error> {
             ("net_field", snippets.net_field),
             ("message", snippets.message),
             ("next_number", (FieldNumbers::STOCK.layer + 1).to_string()),
+            ("member", snippet("net/member.hpp")?),
+            ("init", snippet("net/init.cpp")?),
+            ("forward", indented("net/forward.cpp")?),
+            ("backward", indented("net/backward.cpp")?),
+            ("after", indented("net/after.cpp")?),
             ("directories", snippet("Makefile.config/directories.mk")?),
             ("libraries", snippet("Makefile/libraries.mk")?),
             ("copy_library", snippet("Makefile/copy_library.mk")?),

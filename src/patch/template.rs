@@ -11,9 +11,12 @@ macro_rules! templates {
 /// What lands in a tree as a file of its own, under the same path.
 pub const FILES: &[(&str, &str)] = templates![
     "include/caffe/layers/quant_layer.hpp",
+    "include/caffe/util/weight_quantizer.hpp",
     "src/caffe/layers/quant_layer.cpp",
     "src/caffe/layers/quant_layer.cu",
     "src/caffe/test/test_quant_layer.cpp",
+    "src/caffe/test/test_weight_quantizer.cpp",
+    "src/caffe/util/weight_quantizer.cpp",
 ];
 
 /// What goes into a tree's own files.
@@ -24,6 +27,11 @@ const SNIPPETS: &[(&str, &str)] = templates![
     "Makefile/copy_library.mk",
     "Makefile/distribute.mk",
     "Makefile.config/directories.mk",
+    "net/after.cpp",
+    "net/backward.cpp",
+    "net/forward.cpp",
+    "net/init.cpp",
+    "net/member.hpp",
     "EDITS.md",
 ];
 

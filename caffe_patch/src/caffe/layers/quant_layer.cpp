@@ -4,6 +4,7 @@
 
 #include "caffe/layers/quant_layer.hpp"
 #include "caffe/util/math_functions.hpp"
+#include "caffe/util/weight_quantizer.hpp"
 
 namespace caffe {
 
@@ -35,25 +36,6 @@ int ReadDelta(const unsigned char* buf) {
     delta |= static_cast<unsigned int>(buf[4 + i]) << (8 * i);
   }
   return static_cast<int>(delta);
-}
-
-const char* Meaning(unsigned int code) {
-  switch (code) {
-  case GFPQ_ERR_GENERIC:
-    return "internal error";
-  case GFPQ_ERR_BAD_FORMAT:
-    return "bad bit width or damaged range";
-  case GFPQ_ERR_BAD_PARAMETERS:
-    return "null pointer or unknown mode";
-  case GFPQ_ERR_OUT_OF_MEMORY:
-    return "out of memory";
-  case GFPQ_ERR_SHORT_BUFFER:
-    return "buffer too short";
-  case GFPQ_ERR_NOT_SUPPORT:
-    return "no usable GPU or driver, or a library without GPU support";
-  default:
-    return "unknown error";
-  }
 }
 
 }  // namespace
@@ -162,7 +144,7 @@ void QuantLayer<Dtype>::CheckCode(int code, const Blob<Dtype>& blob) const {
       << "Layer " << this->layer_param_.name() << ": the quantizer refused a "
       << "blob of shape " << blob.shape_string() << " at " << bits_
       << " bits with code 0x" << std::hex << static_cast<unsigned int>(code)
-      << ": " << Meaning(code) << ".";
+      << ": " << gfpqGetErrorString(code) << ".";
 }
 
 template <typename Dtype>

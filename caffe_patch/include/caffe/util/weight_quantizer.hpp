@@ -1,0 +1,65 @@
+#ifndef CAFFE_UTIL_WEIGHT_QUANTIZER_HPP_
+#define CAFFE_UTIL_WEIGHT_QUANTIZER_HPP_
+
+#include <vector>
+
+#include "caffe/blob.hpp"
+#include "caffe/common.hpp"
+#include "caffe/layer.hpp"
+#include "caffe/proto/caffe.pb.h"
+
+namespace caffe {
+
+/// @brief What a return code of the GFPQ library means.
+const char* gfpqGetErrorString(int code);
+
+/**
+ * @brief Lets the layers that HiSilicon's NNIE computes see their weights
+ *        quantized to GFPQ, while everything else sees the float masters.
+ *
+ * Around each layer's Forward and Backward, Net swaps the data of the layer's
+ * weight blob for a quantized copy, and back again. The update, weight decay,
+ * snapshots and the blob's readers between calls find the floats; steps smaller
+ * than a code are thus not lost. Gradients are those at the quantized weights.
+ *
+ * Convolutions, deconvolutions and inner products take part with their weights,
+ * not their biases, at the net's bit width, or at 16 bits where the layer's
+ * name ends in "_hp", the NNIE compiler's mark. A layer's own quant_param has
+ * precedence: quant_en: 0 leaves its weights float, quant_bits: 16 gives it 16
+ * bits, and a layer of another type takes part if it has one.
+ */
+template <typename Dtype>
+class WeightQuantizer {
+ public:
+  WeightQuantizer(const QuantParameter& param,
+      const vector<shared_ptr<Layer<Dtype> > >& layers);
+
+  /// @brief Quantizes the layer's weights and shows them to it.
+  void BeforeForward(int layer_id);
+  /// @brief Shows the layer the weights its last Forward saw.
+  void BeforeBackward(int layer_id);
+  /// @brief Gives the layer its float weights back.
+  void After(int layer_id);
+
+ protected:
+  /// What a layer needs; bits is 0 for one that does not take part.
+  struct State {
+    State() : bits(0) {}
+    unsigned int bits;
+    /// Holds the masters while the layer's blob shows the quantized weights.
+    shared_ptr<Blob<Dtype> > master;
+    shared_ptr<Blob<Dtype> > quantized;
+  };
+
+  void Quantize(const Layer<Dtype>& layer, const Blob<Dtype>& master,
+      unsigned int bits, Blob<Dtype>* quantized) const;
+
+  const vector<shared_ptr<Layer<Dtype> > > layers_;
+  vector<State> states_;
+
+DISABLE_COPY_AND_ASSIGN(WeightQuantizer);
+};
+
+}  // namespace caffe
+
+#endif  // CAFFE_UTIL_WEIGHT_QUANTIZER_HPP_

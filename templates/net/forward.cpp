@@ -1,0 +1,1 @@
+{{ indent }}if (weight_quantizer_) { weight_quantizer_->BeforeForward(i); }
