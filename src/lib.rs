@@ -5,4 +5,5 @@
 
 pub mod cli;
 pub mod cuda;
+pub mod prototxt;
 pub mod quant;

@@ -3,7 +3,10 @@
 //! Exit codes: 0 done, 1 could not (one line on stderr that says why and what to do), 2 usage. A command whose answer
 //! is itself a code says so in its own help.
 
+mod diff;
 mod info;
+mod io;
+mod prototxt;
 
 use std::process::ExitCode;
 
@@ -19,6 +22,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Quant layers into a network's prototxt, out of it, and whether they are right.
+    Prototxt(prototxt::Arguments),
     /// Version, CPU path and GPU state.
     Info(info::Arguments),
 }
@@ -27,6 +32,7 @@ enum Command {
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match arguments.command {
+        Command::Prototxt(arguments) => prototxt::run(&arguments),
         Command::Info(arguments) => info::run(&arguments),
     };
     match outcome {
