@@ -1,7 +1,7 @@
 //! `gfpq prototxt …`.
 
 use std::collections::BTreeMap;
-use std::io::stdout;
+use std::io::{Write, stdout};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -9,7 +9,9 @@ use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand};
 
 use super::{diff, io};
-use crate::prototxt::{Document, Quantised, Selection, Stripped, add_quant, strip_quant};
+use crate::prototxt::{
+    Document, Finding, Quantised, Report, Selection, Severity, Stripped, Target, add_quant, check, strip_quant,
+};
 use crate::quant::Bits;
 
 #[derive(Args)]
@@ -24,6 +26,8 @@ enum Command {
     AddQuant(Add),
     /// Take every Quant layer out: the float net for the NNIE compiler.
     StripQuant(Strip),
+    /// Say whether a net's Quant layers are right, and what the NNIE has no hardware for; exit code 1 on errors.
+    Check(Check),
 }
 
 #[derive(Args)]
@@ -67,6 +71,27 @@ struct Add {
 }
 
 #[derive(Args)]
+struct Check {
+    /// The prototxt, `-` for standard input.
+    #[arg(value_name = "IN")]
+    input: PathBuf,
+    #[command(flatten)]
+    select: Select,
+    /// What the net is for: training with Quant layers, or the NNIE compiler, which knows none.
+    #[arg(long, value_enum, default_value = "train")]
+    target: For,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum For {
+    Train,
+    Compiler,
+}
+
+#[derive(Args)]
 struct Strip {
     #[command(flatten)]
     files: Files,
@@ -76,6 +101,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     match &arguments.command {
         Command::AddQuant(arguments) => add(arguments),
         Command::StripQuant(arguments) => strip(arguments),
+        Command::Check(arguments) => look(arguments),
     }
 }
 
@@ -107,6 +133,64 @@ fn strip(arguments: &Strip) -> anyhow::Result<ExitCode> {
     deliver(&arguments.files, document.as_bytes(), &result.text)?;
     report_stripped(&name, &result);
     Ok(ExitCode::SUCCESS)
+}
+
+fn look(arguments: &Check) -> anyhow::Result<ExitCode> {
+    let selection = arguments.select.selection()?;
+    let document = parse(&arguments.input)?;
+    let name = io::name(&arguments.input);
+    let target = match arguments.target {
+        For::Train => Target::Train,
+        For::Compiler => Target::Compiler,
+    };
+    let report = check(&document, &selection, target).with_context(|| name.clone())?;
+    let mut out = stdout().lock();
+    match arguments.json {
+        true => writeln!(out, "{:#}", as_json(&name, &report))?,
+        false => print_table(&mut out, &name, &report)?,
+    }
+    Ok(if report.count(Severity::Error) == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn as_json(name: &str, report: &Report) -> serde_json::Value {
+    let findings: Vec<_> = report
+        .findings
+        .iter()
+        .map(|finding| {
+            serde_json::json!({
+                "severity": severity(finding), "fault": finding.fault.name(), "line": finding.line,
+                "layer": finding.layer.to_string(), "type": finding.kind.to_string(),
+                "blob": finding.blob.as_ref().map(ToString::to_string), "message": finding.message,
+            })
+        })
+        .collect();
+    serde_json::json!({
+        "file": name, "layers": report.layers, "computed": report.computed, "quant_layers": report.quants,
+        "errors": report.count(Severity::Error), "warnings": report.count(Severity::Warning), "findings": findings,
+    })
+}
+
+fn print_table(out: &mut impl Write, name: &str, report: &Report) -> std::io::Result<()> {
+    let width = |of: fn(&Finding) -> String| report.findings.iter().map(|f| of(f).chars().count()).max().unwrap_or(0);
+    let (lines, layers) = (width(|f| f.line.to_string()), width(|f| f.layer.to_string()).min(40));
+    for finding in &report.findings {
+        let (severity, line) = (severity(finding), finding.line);
+        let layer = finding.layer.to_string();
+        writeln!(out, "{severity:7}  line {line:>lines$}  {layer:layers$}  {}", finding.message)?;
+    }
+    let (errors, warnings) = (report.count(Severity::Error), report.count(Severity::Warning));
+    let Report { layers, computed, quants, .. } = report;
+    writeln!(
+        out,
+        "{name}: {errors} errors, {warnings} warnings; {layers} layers, {computed} of them computed by the NNIE, {quants} Quant"
+    )
+}
+
+fn severity(finding: &Finding) -> &'static str {
+    match finding.fault.severity() {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+    }
 }
 
 fn parse(path: &Path) -> anyhow::Result<Document> {

@@ -15,6 +15,7 @@
 //! ```
 
 mod add;
+mod check;
 mod document;
 mod edit;
 mod error;
@@ -27,6 +28,7 @@ mod strip;
 mod style;
 
 pub use add::{Added, Quantised, add_quant};
+pub use check::{Fault, Finding, Report, Severity, Target, check};
 pub use document::{Document, Field, Id, Kind, LineIndex};
 pub use edit::Edits;
 pub use error::ParseError;
@@ -43,6 +45,9 @@ pub enum EditError {
     /// There is nothing in it.
     #[error("holds no field at all: an empty file is neither a net nor a solver")]
     Empty,
+    /// There is nothing to check.
+    #[error("has no layers: a solver's net is the file it names")]
+    NoLayers,
     /// A net whose layers have no room for a type given as a string.
     #[error(
         "line {line}: `layers` is Caffe's old form, which has no Quant layer: run Caffe's own \
