@@ -7,4 +7,5 @@ pub mod cli;
 pub mod cuda;
 pub mod ffi;
 pub mod patch;
+pub mod prototxt;
 pub mod quant;

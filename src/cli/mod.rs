@@ -3,8 +3,11 @@
 //! Exit codes: 0 done, 1 could not (one line on stderr that says why and what to do), 2 usage. A command whose answer
 //! is itself a code says so in its own help.
 
+mod diff;
 mod info;
+mod io;
 mod patch;
+mod prototxt;
 
 use std::process::ExitCode;
 
@@ -20,16 +23,19 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Version, CPU path and GPU state.
-    Info(info::Arguments),
     /// Put the Quant layer into a Caffe tree, and take it out again.
     Patch(patch::Arguments),
+    /// Quant layers into a network's prototxt, out of it, and whether they are right.
+    Prototxt(prototxt::Arguments),
+    /// Version, CPU path and GPU state.
+    Info(info::Arguments),
 }
 
 /// Runs the program on the process's arguments.
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match arguments.command {
+        Command::Prototxt(arguments) => prototxt::run(&arguments),
         Command::Info(arguments) => info::run(&arguments),
         Command::Patch(arguments) => patch::run(&arguments),
     };

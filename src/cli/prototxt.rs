@@ -1,0 +1,249 @@
+//! `gfpq prototxt …`.
+
+use std::collections::BTreeMap;
+use std::io::{Write, stdout};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, anyhow};
+use clap::{Args, Subcommand};
+
+use super::{diff, io};
+use crate::prototxt::{
+    Document, Finding, Quantised, Report, Selection, Severity, Stripped, Target, add_quant, check, strip_quant,
+};
+use crate::quant::Bits;
+
+#[derive(Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Put a Quant layer in front of every layer that the NNIE computes.
+    AddQuant(Add),
+    /// Take every Quant layer out: the float net for the NNIE compiler.
+    StripQuant(Strip),
+    /// Say whether a net's Quant layers are right, and what the NNIE has no hardware for; exit code 1 on errors.
+    Check(Check),
+}
+
+#[derive(Args)]
+struct Files {
+    /// The prototxt, `-` for standard input.
+    #[arg(value_name = "IN")]
+    input: PathBuf,
+    /// Where the result goes, `-` for standard output; may be IN itself.
+    #[arg(short, long, value_name = "OUT", default_value = "-")]
+    output: PathBuf,
+    /// Show the change as a unified diff on standard output; the result goes to OUT only where one is given.
+    #[arg(long)]
+    diff: bool,
+}
+
+#[derive(Args)]
+struct Select {
+    /// The width of the NNIE's computation, 8 or 16.
+    #[arg(long, default_value = "8", value_parser = bits)]
+    bits: Bits,
+    /// More layer types to quantise in front of, besides the NNIE's own.
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    types: Vec<String>,
+    /// Leave layers whose names match alone; may be given several times.
+    #[arg(long, value_name = "GLOB")]
+    exclude: Vec<String>,
+    /// Layers whose names match are computed in 16 bit, as those named `…_hp` are; may be given several times.
+    #[arg(long, value_name = "GLOB")]
+    sixteen: Vec<String>,
+}
+
+#[derive(Args)]
+struct Add {
+    #[command(flatten)]
+    files: Files,
+    #[command(flatten)]
+    select: Select,
+    /// Also ask for quantised weights: a `weight_quant_param` for the net.
+    #[arg(long)]
+    weights: bool,
+}
+
+#[derive(Args)]
+struct Check {
+    /// The prototxt, `-` for standard input.
+    #[arg(value_name = "IN")]
+    input: PathBuf,
+    #[command(flatten)]
+    select: Select,
+    /// What the net is for: training with Quant layers, or the NNIE compiler, which knows none.
+    #[arg(long, value_enum, default_value = "train")]
+    target: For,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum For {
+    Train,
+    Compiler,
+}
+
+#[derive(Args)]
+struct Strip {
+    #[command(flatten)]
+    files: Files,
+}
+
+pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    match &arguments.command {
+        Command::AddQuant(arguments) => add(arguments),
+        Command::StripQuant(arguments) => strip(arguments),
+        Command::Check(arguments) => look(arguments),
+    }
+}
+
+fn bits(text: &str) -> Result<Bits, String> {
+    text.parse().ok().and_then(Bits::from_number).ok_or_else(|| "give 8 or 16".to_owned())
+}
+
+impl Select {
+    fn selection(&self) -> anyhow::Result<Selection> {
+        let selection = Selection::new(self.bits).with_types(self.types.iter().cloned());
+        Ok(selection.without(&self.exclude)?.with_sixteen(&self.sixteen)?)
+    }
+}
+
+fn add(arguments: &Add) -> anyhow::Result<ExitCode> {
+    let selection = arguments.select.selection()?;
+    let document = parse(&arguments.files.input)?;
+    let name = io::name(&arguments.files.input);
+    let result = add_quant(&document, &selection, arguments.weights).with_context(|| name.clone())?;
+    deliver(&arguments.files, document.as_bytes(), &result.text)?;
+    report_added(&name, &result);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn strip(arguments: &Strip) -> anyhow::Result<ExitCode> {
+    let document = parse(&arguments.files.input)?;
+    let name = io::name(&arguments.files.input);
+    let result = strip_quant(&document).with_context(|| name.clone())?;
+    deliver(&arguments.files, document.as_bytes(), &result.text)?;
+    report_stripped(&name, &result);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn look(arguments: &Check) -> anyhow::Result<ExitCode> {
+    let selection = arguments.select.selection()?;
+    let document = parse(&arguments.input)?;
+    let name = io::name(&arguments.input);
+    let target = match arguments.target {
+        For::Train => Target::Train,
+        For::Compiler => Target::Compiler,
+    };
+    let report = check(&document, &selection, target).with_context(|| name.clone())?;
+    let mut out = stdout().lock();
+    match arguments.json {
+        true => writeln!(out, "{:#}", as_json(&name, &report))?,
+        false => print_table(&mut out, &name, &report)?,
+    }
+    Ok(if report.count(Severity::Error) == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn as_json(name: &str, report: &Report) -> serde_json::Value {
+    let findings: Vec<_> = report
+        .findings
+        .iter()
+        .map(|finding| {
+            serde_json::json!({
+                "severity": severity(finding), "fault": finding.fault.name(), "line": finding.line,
+                "layer": finding.layer.to_string(), "type": finding.kind.to_string(),
+                "blob": finding.blob.as_ref().map(ToString::to_string), "message": finding.message,
+            })
+        })
+        .collect();
+    serde_json::json!({
+        "file": name, "layers": report.layers, "computed": report.computed, "quant_layers": report.quants,
+        "errors": report.count(Severity::Error), "warnings": report.count(Severity::Warning), "findings": findings,
+    })
+}
+
+fn print_table(out: &mut impl Write, name: &str, report: &Report) -> std::io::Result<()> {
+    let width = |of: fn(&Finding) -> String| report.findings.iter().map(|f| of(f).chars().count()).max().unwrap_or(0);
+    let (lines, layers) = (width(|f| f.line.to_string()), width(|f| f.layer.to_string()).min(40));
+    for finding in &report.findings {
+        let (severity, line) = (severity(finding), finding.line);
+        let layer = finding.layer.to_string();
+        writeln!(out, "{severity:7}  line {line:>lines$}  {layer:layers$}  {}", finding.message)?;
+    }
+    let (errors, warnings) = (report.count(Severity::Error), report.count(Severity::Warning));
+    let Report { layers, computed, quants, .. } = report;
+    writeln!(
+        out,
+        "{name}: {errors} errors, {warnings} warnings; {layers} layers, {computed} of them computed by the NNIE, {quants} Quant"
+    )
+}
+
+fn severity(finding: &Finding) -> &'static str {
+    match finding.fault.severity() {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+    }
+}
+
+fn parse(path: &Path) -> anyhow::Result<Document> {
+    // The error names the file itself.
+    Document::parse(io::read(path)?, &io::name(path)).map_err(|error| anyhow!(error))
+}
+
+fn deliver(files: &Files, old: &[u8], new: &[u8]) -> anyhow::Result<()> {
+    if files.diff {
+        diff::print(&mut stdout().lock(), &files.input, old, new)?;
+    }
+    if !files.diff || !io::is_standard(&files.output) {
+        io::write(&files.output, new)?;
+    }
+    Ok(())
+}
+
+fn report_added(name: &str, result: &Quantised) {
+    for warning in &result.warnings {
+        eprintln!("gfpq: warning: {name}: {warning}");
+    }
+    if result.nets == 0 {
+        eprintln!("{name}: no layers here, nothing to add; a solver's net is the file it names");
+        return;
+    }
+    let mut types: BTreeMap<String, usize> = BTreeMap::new();
+    let mut widths: BTreeMap<u32, usize> = BTreeMap::new();
+    for added in &result.added {
+        *widths.entry(added.bits.number()).or_default() += 1;
+        for (_, kind) in &added.readers {
+            *types.entry(kind.to_string()).or_default() += 1;
+        }
+    }
+    let joined = |parts: Vec<String>| parts.join(", ");
+    let count = result.added.len();
+    let mut line = format!("{name}: {count} Quant layer{} added", if count == 1 { "" } else { "s" });
+    if count > 0 {
+        let widths = joined(widths.iter().map(|(bits, count)| format!("{count} of {bits} bit")).collect());
+        let types = joined(types.iter().map(|(kind, count)| format!("{count} {kind}")).collect());
+        line.push_str(&format!(" ({widths}), feeding {types}"));
+    }
+    if result.fed_before > 0 {
+        line.push_str(&format!("; {} bottoms were fed by one already", result.fed_before));
+    }
+    if result.weights {
+        line.push_str("; weight_quant_param added");
+    }
+    eprintln!("{line}");
+}
+
+fn report_stripped(name: &str, result: &Stripped) {
+    let count = result.removed.len();
+    let layers = if count == 1 { "layer" } else { "layers" };
+    let weights = if result.weights { "; weight_quant_param taken out" } else { "" };
+    eprintln!("{name}: {count} Quant {layers} taken out, {} bottoms rewired{weights}", result.rewired);
+}

@@ -1,0 +1,437 @@
+//! Quant layers in front of what the NNIE computes.
+//!
+//! One Quant for each version of a blob and each width, right before its first reader; only the readers that the NNIE
+//! computes are rewired to it. All else keeps the float blob.
+
+use std::collections::{HashMap, HashSet};
+
+use bstr::BString;
+
+use super::document::{Document, Field, Id};
+use super::edit::{Edits, Place};
+use super::net::{Era, Layer, Net, Phase, Port, Producer, Rule, Rules, StateSet, Wire, Wiring};
+use super::select::Selection;
+use super::style::{QuantText, Style, lengthened};
+use super::{EditError, QUANT};
+use crate::quant::Bits;
+
+/// How many versions of one blob are looked at for a Quant to share. A net that Caffe accepts has no more than one in
+/// any state; the bound is for texts made to be slow.
+const RECENT: usize = 64;
+
+/// A Quant layer that was added.
+#[derive(Clone, Debug)]
+pub struct Added {
+    /// Its name.
+    pub name: BString,
+    /// What it quantises.
+    pub blob: BString,
+    /// Its width.
+    pub bits: Bits,
+    /// The layers it feeds: name and type. It stands before the first.
+    pub readers: Vec<(BString, BString)>,
+    /// The rules it carries.
+    pub rules: Rules,
+}
+
+/// A document with Quant layers.
+#[derive(Clone, Debug)]
+pub struct Quantised {
+    /// The text.
+    pub text: Vec<u8>,
+    /// What was added, in the layers' order.
+    pub added: Vec<Added>,
+    /// Whether `weight_quant_param` was added.
+    pub weights: bool,
+    /// Nets in the document; 0 for a solver that names its net.
+    pub nets: usize,
+    /// Layers that are to be quantised in front of.
+    pub computed: usize,
+    /// Bottoms of theirs that a Quant fed already.
+    pub fed_before: usize,
+    /// What a user should look at.
+    pub warnings: Vec<String>,
+}
+
+/// Adds a Quant layer in front of every layer selected, and with `weights` the net's `weight_quant_param`.
+///
+/// A bottom that a Quant layer feeds already is left alone: done twice is done once.
+///
+/// # Errors
+/// [`EditError::Empty`]; [`EditError::OldLayers`] where there is something to add to a net of `layers`.
+pub fn add_quant(document: &Document, selection: &Selection, weights: bool) -> Result<Quantised, EditError> {
+    if document.root().children().next().is_none() {
+        return Err(EditError::Empty);
+    }
+    let nets = Net::all(document);
+    let mut edits = Edits::default();
+    let mut result = Quantised {
+        text: Vec::new(),
+        added: Vec::new(),
+        weights: false,
+        nets: nets.len(),
+        computed: 0,
+        fed_before: 0,
+        warnings: Vec::new(),
+    };
+    for net in &nets {
+        let plan = Plan::of(net, document, selection);
+        let first =
+            plan.quants.iter().filter_map(|quant| quant.readers.first()).chain(plan.rewired.first().map(|(at, _)| at));
+        if let (Era::Old, Some(&(layer, _))) = (net.era, first.min()) {
+            let at = document.field(net.layers[layer].id).range().start;
+            return Err(EditError::OldLayers { line: document.line_starts().line(at) });
+        }
+        if weights && net.era == Era::Today {
+            result.weights |= add_weight_field(document, net, selection.bits(), &mut edits);
+        }
+        plan.write(document, &mut edits);
+        result.computed += plan.computed;
+        result.fed_before += plan.fed_before;
+        result.warnings.extend(plan.warnings);
+        result.added.extend(plan.quants.into_iter().map(|quant| quant.into_added(net)));
+    }
+    let layers: Vec<&Layer> = nets.iter().flat_map(|net| &net.layers).collect();
+    if !layers.is_empty() {
+        result
+            .warnings
+            .extend(selection.idle_globs(&layers).iter().map(|glob| format!("no layer's name matches `{glob}`")));
+    }
+    result.text = edits.apply(document.as_bytes());
+    Ok(result)
+}
+
+/// A Quant layer to be.
+struct Quant {
+    name: BString,
+    blob: BString,
+    bits: Bits,
+    /// Layer and bottom, in order.
+    readers: Vec<Port>,
+    /// The versions of the blob that it may meet; `None` where nothing makes one.
+    sources: Vec<(Option<Producer>, StateSet)>,
+    rules: Rules,
+    /// Its one reader writes over its own bottom, so this one must, too.
+    in_place: bool,
+}
+
+impl Quant {
+    /// Whether a reader of `wire` may share this Quant: in every state both see the same version, and every version
+    /// is made before this Quant's place.
+    fn serves(&self, wire: &[(Option<Producer>, StateSet)]) -> bool {
+        let place = self.readers[0].0;
+        !self.in_place
+            && wire.iter().all(|(producer, states)| {
+                let is_before = producer.and_then(Producer::layer).is_none_or(|layer| layer < place);
+                is_before && !self.sources.iter().any(|(other, theirs)| other != producer && theirs.meets(states))
+            })
+    }
+
+    fn top(&self) -> &BString {
+        if self.in_place { &self.blob } else { &self.name }
+    }
+
+    fn into_added(self, net: &Net) -> Added {
+        let mut readers: Vec<usize> = self.readers.iter().map(|&(layer, _)| layer).collect();
+        readers.dedup();
+        let name = |layer: usize| (net.layers[layer].name.clone(), net.layers[layer].kind.clone());
+        Added {
+            readers: readers.into_iter().map(name).collect(),
+            name: self.name,
+            blob: self.blob,
+            bits: self.bits,
+            rules: self.rules,
+        }
+    }
+}
+
+struct Plan<'a> {
+    net: &'a Net,
+    quants: Vec<Quant>,
+    /// Bottoms that an earlier Quant layer can feed, and its top.
+    rewired: Vec<(Port, BString)>,
+    computed: usize,
+    fed_before: usize,
+    warnings: Vec<String>,
+}
+
+impl<'a> Plan<'a> {
+    fn of(net: &'a Net, document: &Document, selection: &Selection) -> Plan<'a> {
+        let wiring = net.wiring();
+        let earlier = Earlier::of(net, document);
+        let mut plan =
+            Plan { net, quants: Vec::new(), rewired: Vec::new(), computed: 0, fed_before: 0, warnings: Vec::new() };
+        let mut by_blob: HashMap<(&BString, Bits), Vec<usize>> = HashMap::new();
+        for (number, layer) in net.layers.iter().enumerate() {
+            let Some(bits) = selection.width_of(layer).filter(|_| !layer.states.is_empty()) else { continue };
+            plan.computed += 1;
+            for (bottom, blob) in layer.bottoms.iter().enumerate() {
+                let wire = wiring.wire(number, bottom);
+                if earlier.feeds(net, wire) {
+                    plan.fed_before += 1;
+                    plan.warn_of_other_width(&earlier, number, bottom, wire, bits);
+                    continue;
+                }
+                let in_place = layer.is_in_place(bottom);
+                if let Some(top) = earlier.usable(net, &wiring, number, bottom, bits).filter(|_| !in_place) {
+                    plan.rewired.push(((number, bottom), top.clone()));
+                    continue;
+                }
+                if !wire.missing.is_empty() {
+                    let states = net.states.describe(&wire.missing);
+                    let (layer, blob) = (&layer.name, &blob.name);
+                    plan.warnings.push(format!("layer `{layer}` reads `{blob}`, which nothing makes in {states}"));
+                }
+                plan.join(&mut by_blob, (number, bottom), blob_sources(wire), bits, in_place);
+            }
+        }
+        plan.give_rules();
+        plan.give_names(selection.bits());
+        plan
+    }
+
+    fn join(
+        &mut self,
+        by_blob: &mut HashMap<(&'a BString, Bits), Vec<usize>>,
+        reader: Port,
+        sources: Vec<(Option<Producer>, StateSet)>,
+        bits: Bits,
+        in_place: bool,
+    ) {
+        let blob = &self.net.layers[reader.0].bottoms[reader.1].name;
+        let known = by_blob.entry((blob, bits)).or_default();
+        // The latest first: an older version of the blob is not likely to be read again.
+        let recent = known.iter().rev().take(RECENT).copied();
+        let shared = recent.into_iter().find(|&quant| !in_place && self.quants[quant].serves(&sources));
+        match shared {
+            Some(quant) => {
+                let quant = &mut self.quants[quant];
+                quant.readers.push(reader);
+                for (producer, states) in sources {
+                    match quant.sources.iter_mut().find(|(known, _)| *known == producer) {
+                        Some((_, known)) => *known = known.or(&states),
+                        None => quant.sources.push((producer, states)),
+                    }
+                }
+            }
+            None => {
+                known.push(self.quants.len());
+                let (name, blob, rules) = (BString::default(), blob.clone(), Rules::default());
+                self.quants.push(Quant { name, blob, bits, readers: vec![reader], sources, rules, in_place });
+            }
+        }
+    }
+
+    /// Gives each Quant the rules of its readers; one whose readers' rules have no common form becomes several.
+    fn give_rules(&mut self) {
+        let net = self.net;
+        let mut quants = Vec::with_capacity(self.quants.len());
+        for mut quant in self.quants.drain(..) {
+            match shared_rules(net, &quant) {
+                Some(rules) => {
+                    quant.rules = rules;
+                    quants.push(quant);
+                }
+                None => {
+                    let mut parts: Vec<(&Rules, Quant)> = Vec::new();
+                    for &reader in &quant.readers {
+                        let rules = &net.layers[reader.0].rules;
+                        match parts.iter_mut().find(|(known, _)| *known == rules) {
+                            Some((_, part)) => part.readers.push(reader),
+                            None => {
+                                let (name, blob, sources) =
+                                    (BString::default(), quant.blob.clone(), quant.sources.clone());
+                                let (bits, in_place, readers) = (quant.bits, quant.in_place, vec![reader]);
+                                let rules_of_part = rules.clone();
+                                let part = Quant { name, blob, bits, readers, sources, rules: rules_of_part, in_place };
+                                parts.push((rules, part));
+                            }
+                        }
+                    }
+                    quants.extend(parts.into_iter().map(|(_, part)| part));
+                }
+            }
+        }
+        quants.sort_by_key(|quant| quant.readers[0]);
+        self.quants = quants;
+    }
+
+    /// Names that nothing else in the net has. Quants of one blob that never meet share a name, so that the range goes
+    /// over from one phase to the other, and the same names arise when train and test are two files.
+    fn give_names(&mut self, main: Bits) {
+        let net = self.net;
+        let blobs = net.layers.iter().flat_map(|layer| layer.bottoms.iter().chain(&layer.tops)).chain(&net.inputs);
+        let taken: HashSet<&BString> = blobs.map(|blob| &blob.name).chain(net.layers.iter().map(|l| &l.name)).collect();
+        let mut given: HashMap<BString, StateSet> = HashMap::new();
+        // For each name without a number, the first number that is not taken in every state.
+        let mut free: HashMap<BString, u32> = HashMap::new();
+        let all = net.states.all();
+        for quant in &mut self.quants {
+            let width = if quant.bits == main { String::new() } else { quant.bits.number().to_string() };
+            let states = net.states.admitted_by(&quant.rules);
+            let base = BString::from([quant.blob.as_slice(), format!("_quant{width}").as_bytes()].concat());
+            let numbered = |number: u32| match number {
+                1 => base.clone(),
+                _ => BString::from([base.as_slice(), format!("_{number}").as_bytes()].concat()),
+            };
+            let mut number = free.get(&base).copied().unwrap_or(1);
+            let mut name = numbered(number);
+            while taken.contains(&name) || given.get(&name).is_some_and(|known| known.meets(&states)) {
+                number += 1;
+                name = numbered(number);
+            }
+            let known = given.entry(name.clone()).or_insert_with(|| states.clone());
+            *known = known.or(&states);
+            if *known == all {
+                free.entry(base).and_modify(|free| *free = number.max(*free)).or_insert(number);
+            }
+            quant.name = name;
+        }
+    }
+
+    fn warn_of_other_width(&mut self, earlier: &Earlier, layer: usize, bottom: usize, wire: &Wire, wanted: Bits) {
+        let quants = wire.sources.iter().filter_map(|source| source.producer.layer());
+        if let Some(bits) = quants.filter_map(|quant| earlier.bits.get(&quant)).find(|&&bits| bits != wanted.number()) {
+            let layer = &self.net.layers[layer];
+            let (name, blob) = (&layer.name, &layer.bottoms[bottom].name);
+            let wanted = wanted.number();
+            let warning =
+                format!("layer `{name}` is to be {wanted} bit, but `{blob}` is quantised in {bits}: left as it is");
+            self.warnings.push(warning);
+        }
+    }
+
+    fn write(&self, document: &Document, edits: &mut Edits) {
+        for quant in &self.quants {
+            let first = document.field(self.net.layers[quant.readers[0].0].id);
+            let place = Place::before(document, first);
+            let style = Style::of(document, first);
+            let text = QuantText {
+                name: &quant.name,
+                bottom: &quant.blob,
+                top: quant.top(),
+                bits: quant.bits,
+                rules: &quant.rules,
+            };
+            edits.replace(place.at..place.at, style.quant_layer(&place, &text));
+            if !quant.in_place {
+                for &(layer, bottom) in &quant.readers {
+                    rewire(document, self.net.layers[layer].bottoms[bottom].id, &quant.name, edits);
+                }
+            }
+        }
+        for ((layer, bottom), top) in &self.rewired {
+            rewire(document, self.net.layers[*layer].bottoms[*bottom].id, top, edits);
+        }
+    }
+}
+
+fn rewire(document: &Document, bottom: Id, name: &[u8], edits: &mut Edits) {
+    let value = document.field(bottom);
+    edits.replace(value.value_range(), lengthened(value, name));
+}
+
+fn blob_sources(wire: &Wire) -> Vec<(Option<Producer>, StateSet)> {
+    let made = wire.sources.iter().map(|source| (Some(source.producer), source.states.clone()));
+    let missing = (!wire.missing.is_empty()).then(|| (None, wire.missing.clone()));
+    made.chain(missing).collect()
+}
+
+/// Rules that admit a Quant exactly where its readers take part, or everywhere when the blob is there everywhere.
+fn shared_rules(net: &Net, quant: &Quant) -> Option<Rules> {
+    let readers = || quant.readers.iter().map(|&(layer, _)| &net.layers[layer]);
+    let needed = readers().map(|layer| layer.states.clone()).reduce(|a, b| a.or(&b))?;
+    let all = net.states.all();
+    if let Some(layer) = readers().find(|layer| layer.states == needed) {
+        return Some(layer.rules.clone());
+    }
+    if needed == all {
+        return Some(Rules::default());
+    }
+    if let Some(&phase) = [Phase::Train, Phase::Test].iter().find(|&&phase| net.states.in_phase(phase) == needed) {
+        return Some(Rules { include: vec![Rule::phase(phase)], exclude: Vec::new() });
+    }
+    if readers().all(|layer| layer.rules.exclude.is_empty()) {
+        let mut include: Vec<Rule> = Vec::new();
+        for rule in readers().flat_map(|layer| &layer.rules.include) {
+            if !include.contains(rule) {
+                include.push(rule.clone());
+            }
+        }
+        return Some(Rules { include, exclude: Vec::new() });
+    }
+    let made = quant.sources.iter().filter(|(producer, _)| producer.is_some());
+    let is_everywhere = made.map(|(_, states)| states.clone()).reduce(|a, b| a.or(&b)) == Some(all);
+    is_everywhere.then(Rules::default)
+}
+
+/// The Quant layers that a net has already.
+struct Earlier<'a> {
+    bits: HashMap<usize, u32>,
+    /// By the blob they read: layer and number of bottom and top.
+    by_blob: HashMap<&'a BString, Vec<(usize, usize)>>,
+    makers: HashMap<&'a BString, usize>,
+}
+
+impl<'a> Earlier<'a> {
+    fn of(net: &'a Net, document: &Document) -> Earlier<'a> {
+        let mut earlier = Earlier { bits: HashMap::new(), by_blob: HashMap::new(), makers: HashMap::new() };
+        for (number, layer) in net.layers.iter().enumerate() {
+            for top in &layer.tops {
+                *earlier.makers.entry(&top.name).or_default() += 1;
+            }
+            if layer.kind == QUANT {
+                earlier.bits.insert(number, quant_bits(document.field(layer.id)));
+                for (bottom, blob) in layer.bottoms.iter().enumerate() {
+                    earlier.by_blob.entry(&blob.name).or_default().push((number, bottom));
+                }
+            }
+        }
+        earlier
+    }
+
+    /// Whether a Quant makes what a bottom reads, in some state at least: another one could not tell states apart.
+    fn feeds(&self, net: &Net, wire: &Wire) -> bool {
+        wire.sources.iter().filter_map(|source| source.producer.layer()).any(|layer| net.layers[layer].kind == QUANT)
+    }
+
+    /// The top of a Quant that reads what this bottom reads, in the same width, and that can feed it as well.
+    fn usable(&self, net: &'a Net, wiring: &Wiring, layer: usize, bottom: usize, bits: Bits) -> Option<&'a BString> {
+        let wire = wiring.wire(layer, bottom);
+        let candidates = self.by_blob.get(&net.layers[layer].bottoms[bottom].name)?;
+        let serves = |&&(quant, pair): &&(usize, usize)| {
+            let theirs = wiring.wire(quant, pair);
+            let covers = |source: &super::net::Source| {
+                theirs.sources.iter().any(|s| s.producer == source.producer && source.states.is_within(&s.states))
+            };
+            quant < layer
+                && self.bits.get(&quant) == Some(&bits.number())
+                && !net.layers[quant].is_in_place(pair)
+                && net.layers[quant].tops.get(pair).is_some_and(|top| self.makers.get(&top.name) == Some(&1))
+                && wire.missing.is_empty()
+                && wire.sources.iter().all(covers)
+        };
+        candidates.iter().find(serves).map(|&(quant, pair)| &net.layers[quant].tops[pair].name)
+    }
+}
+
+/// A Quant layer's width; the format's default is 8.
+pub(super) fn quant_bits(layer: Field<'_>) -> u32 {
+    let bits = layer.first("quant_param").and_then(|param| param.first("quant_bits"));
+    bits.and_then(|bits| std::str::from_utf8(bits.value_text()).ok()?.parse().ok()).unwrap_or(8)
+}
+
+/// After the net's name, or before its first layer. False where it is there already.
+fn add_weight_field(document: &Document, net: &Net, bits: Bits, edits: &mut Edits) -> bool {
+    let message = document.field(net.id);
+    if message.first("weight_quant_param").is_some() {
+        return false;
+    }
+    let after_name = message.children().skip_while(|field| field.name() != b"name").nth(1);
+    let first_layer = message.children().find(|field| field.name() == b"layer");
+    let (Some(before), Some(layer)) = (after_name.or(first_layer), net.layers.first()) else { return false };
+    let place = Place::before(document, before);
+    let style = Style::of(document, document.field(layer.id));
+    edits.replace(place.at..place.at, style.weight_field(&place, bits));
+    true
+}

@@ -1,0 +1,70 @@
+//! Caffe's prototxt files: read without a schema, understood as nets, changed without touching anything else.
+//!
+//! A [`Document`] prints as it was read, byte for byte. [`Net`] is the graph it describes: blobs as versions, who makes
+//! and who reads each, in which phases. On these stand [`add_quant`], [`strip_quant`] and [`check`].
+//!
+//! ```
+//! use gfpq::prototxt::{Document, Selection, add_quant, strip_quant};
+//!
+//! let net = "input: 'data'\nlayer { name: 'conv' type: 'Convolution' bottom: 'data' top: 'conv' }\n";
+//! let float = Document::parse(net, "net.prototxt").unwrap();
+//! let quantised = add_quant(&float, &Selection::default(), false).unwrap();
+//! assert_eq!(quantised.added[0].name, "data_quant");
+//! let back = Document::parse(quantised.text, "net.prototxt").unwrap();
+//! assert_eq!(strip_quant(&back).unwrap().text, net.as_bytes());
+//! ```
+
+mod add;
+mod check;
+mod document;
+mod edit;
+mod error;
+mod lexer;
+mod literal;
+pub mod net;
+mod parser;
+mod select;
+mod strip;
+mod style;
+
+pub use add::{Added, Quantised, add_quant};
+pub use check::{Fault, Finding, Report, Severity, Target, check};
+pub use document::{Document, Field, Id, Kind, LineIndex};
+pub use edit::Edits;
+pub use error::ParseError;
+pub use net::Net;
+pub use select::{BadGlob, COMPUTED, Selection};
+pub use strip::{Stripped, strip_quant};
+
+/// The type of the layers that this module adds, takes out and looks for.
+pub const QUANT: &str = "Quant";
+
+/// Why a document could not be changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EditError {
+    /// There is nothing in it.
+    #[error("holds no field at all: an empty file is neither a net nor a solver")]
+    Empty,
+    /// There is nothing to check.
+    #[error("has no layers: a solver's net is the file it names")]
+    NoLayers,
+    /// A net whose layers have no room for a type given as a string.
+    #[error(
+        "line {line}: `layers` is Caffe's old form, which has no Quant layer: run Caffe's own \
+         `upgrade_net_proto_text IN OUT` first, and use its output"
+    )]
+    OldLayers {
+        /// The first layer that wants a Quant.
+        line: usize,
+    },
+    /// A Quant layer that cannot be taken out.
+    #[error("line {line}: Quant layer `{name}` cannot be taken out: {reason}")]
+    Stuck {
+        /// Where it is.
+        line: usize,
+        /// Its name.
+        name: String,
+        /// Why not, and what to do.
+        reason: String,
+    },
+}

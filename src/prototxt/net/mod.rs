@@ -1,0 +1,145 @@
+//! The net a document describes: layers in order, blobs as versions, who makes and who reads each.
+
+mod old_types;
+mod states;
+mod wiring;
+
+use std::collections::HashMap;
+
+use bstr::BString;
+
+use super::document::{Document, Field, Id};
+pub use states::{Phase, Rule, Rules, StateSet, States};
+pub use wiring::{Port, Producer, Source, Wire, Wiring};
+
+/// Where a net may lie in a document besides the whole of it: a solver can hold its nets itself.
+const NET_FIELDS: [&str; 4] = ["net_param", "train_net_param", "test_net_param", "shared_net_param"];
+
+/// How a net's layers are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Era {
+    /// `layer`, whose type is a string.
+    Today,
+    /// `layers`, whose type is an enum's name (V1) or which hold a `layer` (V0).
+    Old,
+}
+
+/// A name that a layer reads or makes, and the field that says it.
+#[derive(Clone, Debug)]
+pub struct Blob {
+    /// The blob.
+    pub name: BString,
+    /// The value in the document.
+    pub id: Id,
+}
+
+/// A layer.
+#[derive(Clone, Debug)]
+pub struct Layer {
+    /// The message in the document.
+    pub id: Id,
+    /// Its name, empty where it has none.
+    pub name: BString,
+    /// Its type as today's Caffe names it; an old type that is not known, as written.
+    pub kind: BString,
+    /// What it reads.
+    pub bottoms: Vec<Blob>,
+    /// What it makes.
+    pub tops: Vec<Blob>,
+    /// The names of its parameters that other layers may share.
+    pub params: Vec<BString>,
+    /// When it takes part.
+    pub rules: Rules,
+    /// The states in which it takes part.
+    pub states: StateSet,
+}
+
+impl Layer {
+    /// Whether bottom `index` is written over by the top of the same number.
+    pub fn is_in_place(&self, index: usize) -> bool {
+        match (self.bottoms.get(index), self.tops.get(index)) {
+            (Some(bottom), Some(top)) => bottom.name == top.name,
+            _ => false,
+        }
+    }
+}
+
+/// A net in a document.
+#[derive(Clone, Debug)]
+pub struct Net {
+    /// The message that holds it: the document, or a solver's `net_param`.
+    pub id: Id,
+    /// How its layers are written.
+    pub era: Era,
+    /// The blobs of its `input` fields.
+    pub inputs: Vec<Blob>,
+    /// Its layers in their order.
+    pub layers: Vec<Layer>,
+    /// The states its rules tell apart.
+    pub states: States,
+}
+
+impl Net {
+    /// The nets of a document: the document itself where it has layers, and those that a solver holds.
+    pub fn all(document: &Document) -> Vec<Net> {
+        let root = document.root();
+        let held = NET_FIELDS.iter().flat_map(|name| root.all(name));
+        std::iter::once(root).chain(held).map(Net::read).filter(|net| !net.layers.is_empty()).collect()
+    }
+
+    /// The net in a message, which need not have layers.
+    pub fn read(message: Field<'_>) -> Net {
+        // Where a net has both, Caffe ignores the old ones.
+        let today: Vec<Field<'_>> = message.all("layer").collect();
+        let (era, fields) = match today.is_empty() {
+            false => (Era::Today, today),
+            true => (Era::Old, message.all("layers").collect()),
+        };
+        let rules: Vec<Rules> = fields.iter().map(|&layer| Rules::read(layer)).collect();
+        let states = States::of(rules.iter());
+        // Files repeat the same few rules: each is looked at once.
+        let mut known: HashMap<Rules, StateSet> = HashMap::new();
+        let layers = fields
+            .into_iter()
+            .zip(rules)
+            .map(|(layer, rules)| {
+                let admitted = known.entry(rules.clone()).or_insert_with(|| states.admitted_by(&rules)).clone();
+                read_layer(layer, era, rules, admitted)
+            })
+            .collect();
+        Net { id: message.id(), era, inputs: blobs(message, "input"), layers, states }
+    }
+
+    /// Who makes and who reads each blob.
+    pub fn wiring(&self) -> Wiring {
+        Wiring::of(self)
+    }
+}
+
+fn read_layer(layer: Field<'_>, era: Era, rules: Rules, states: StateSet) -> Layer {
+    // A V0 layer keeps its name and type one level further in.
+    let inner = match era {
+        Era::Old => layer.first("layer").unwrap_or(layer),
+        Era::Today => layer,
+    };
+    let string = |name| inner.first(name).map(|value| value.string()).unwrap_or_default();
+    let kind = string("type");
+    let kind = match era {
+        Era::Old => old_types::today(&kind).map_or(kind.clone(), BString::from),
+        Era::Today => kind,
+    };
+    Layer {
+        id: layer.id(),
+        name: string("name"),
+        kind,
+        bottoms: blobs(layer, "bottom"),
+        tops: blobs(layer, "top"),
+        params: layer.all("param").filter_map(|param| param.first("name")).map(|name| name.string()).collect(),
+        rules,
+        states,
+    }
+}
+
+fn blobs(message: Field<'_>, name: &str) -> Vec<Blob> {
+    message.all(name).map(|value| Blob { name: value.string(), id: value.id() }).collect()
+}

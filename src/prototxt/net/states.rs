@@ -1,0 +1,260 @@
+//! NetStateRules: in which states of the net a layer takes part.
+//!
+//! A state is a phase, a level and a set of stages. There are endlessly many, but a file's rules can tell only some of
+//! them apart; one of each kind is listed, and a layer's rules become the set of those in which it takes part.
+
+use bstr::BString;
+
+use crate::prototxt::document::{Field, Kind};
+
+/// Beyond this many states, not every combination of stages is looked at.
+const MANY: usize = 2048;
+
+/// TRAIN or TEST.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Phase {
+    /// Training.
+    Train,
+    /// Testing, and deployment.
+    Test,
+}
+
+impl Phase {
+    /// The phase as prototxt files write it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Phase::Train => "TRAIN",
+            Phase::Test => "TEST",
+        }
+    }
+}
+
+/// One `include` or `exclude`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Rule {
+    /// Only this phase.
+    pub phase: Option<Phase>,
+    /// From this level on.
+    pub min_level: Option<i64>,
+    /// Up to this level.
+    pub max_level: Option<i64>,
+    /// All of these stages.
+    pub stages: Vec<BString>,
+    /// None of these.
+    pub not_stages: Vec<BString>,
+}
+
+impl Rule {
+    /// The rule for one phase.
+    pub fn phase(phase: Phase) -> Rule {
+        Rule { phase: Some(phase), ..Rule::default() }
+    }
+
+    fn read(message: Field<'_>) -> Rule {
+        let level = |name| message.first(name).and_then(|value| integer(value.value_text()));
+        Rule {
+            phase: message.first("phase").and_then(phase),
+            min_level: level("min_level"),
+            max_level: level("max_level"),
+            stages: message.all("stage").map(|stage| stage.string()).collect(),
+            not_stages: message.all("not_stage").map(|stage| stage.string()).collect(),
+        }
+    }
+
+    fn is_met(&self, state: &State) -> bool {
+        self.phase.is_none_or(|phase| phase == state.phase)
+            && self.min_level.is_none_or(|level| level <= state.level)
+            && self.max_level.is_none_or(|level| state.level <= level)
+            && self.stages.iter().all(|stage| state.stages.contains(stage))
+            && !self.not_stages.iter().any(|stage| state.stages.contains(stage))
+    }
+}
+
+/// A layer's rules. Caffe takes one kind or the other, not both.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Rules {
+    /// Takes part where one of these is met; everywhere when there are none.
+    pub include: Vec<Rule>,
+    /// Takes no part where one of these is met.
+    pub exclude: Vec<Rule>,
+}
+
+impl Rules {
+    /// The rules of a layer's message.
+    pub(super) fn read(layer: Field<'_>) -> Rules {
+        Rules {
+            include: layer.all("include").map(Rule::read).collect(),
+            exclude: layer.all("exclude").map(Rule::read).collect(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.include.is_empty() && self.exclude.is_empty()
+    }
+
+    fn admit(&self, state: &State) -> bool {
+        let included = self.include.is_empty() || self.include.iter().any(|rule| rule.is_met(state));
+        included && !self.exclude.iter().any(|rule| rule.is_met(state))
+    }
+}
+
+fn phase(value: Field<'_>) -> Option<Phase> {
+    match value.value_text() {
+        b"TRAIN" | b"0" => Some(Phase::Train),
+        b"TEST" | b"1" => Some(Phase::Test),
+        _ if value.kind() == Kind::String => None,
+        _ => None,
+    }
+}
+
+fn integer(text: &[u8]) -> Option<i64> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// A state of the net.
+#[derive(Clone, Debug)]
+struct State {
+    phase: Phase,
+    level: i64,
+    stages: Vec<BString>,
+}
+
+/// The states that a file's rules tell apart.
+#[derive(Clone, Debug)]
+pub struct States {
+    list: Vec<State>,
+}
+
+impl States {
+    /// The states told apart by any of these rules.
+    pub(super) fn of<'a>(rules: impl Iterator<Item = &'a Rules>) -> States {
+        let mut levels = vec![0];
+        let mut stages: Vec<BString> = Vec::new();
+        let mut wanted: Vec<Vec<BString>> = Vec::new();
+        for rule in rules.flat_map(|rules| rules.include.iter().chain(&rules.exclude)) {
+            levels.extend(rule.min_level.iter().flat_map(|&level| [level, level.saturating_sub(1)]));
+            levels.extend(rule.max_level.iter().flat_map(|&level| [level, level.saturating_add(1)]));
+            stages.extend(rule.stages.iter().chain(&rule.not_stages).cloned());
+            wanted.push(rule.stages.clone());
+        }
+        levels.sort_unstable();
+        levels.dedup();
+        levels.truncate(64);
+        stages.sort();
+        stages.dedup();
+        let mut sets = stage_sets(&stages, MANY / (2 * levels.len())).unwrap_or_else(|| {
+            wanted.iter_mut().for_each(|set| set.sort());
+            wanted.extend(stages.iter().map(|stage| vec![stage.clone()]));
+            wanted.extend([Vec::new(), stages.clone()]);
+            wanted
+        });
+        sets.sort();
+        sets.dedup();
+        sets.truncate(MANY);
+        let mut list = Vec::new();
+        for phase in [Phase::Train, Phase::Test] {
+            for &level in &levels {
+                list.extend(sets.iter().map(|stages| State { phase, level, stages: stages.clone() }));
+            }
+        }
+        list.truncate(2 * MANY);
+        States { list }
+    }
+
+    /// The states that the rules admit.
+    pub fn admitted_by(&self, rules: &Rules) -> StateSet {
+        self.filter(|state| rules.admit(state))
+    }
+
+    /// Every state.
+    pub fn all(&self) -> StateSet {
+        self.filter(|_| true)
+    }
+
+    /// The states of a phase.
+    pub fn in_phase(&self, phase: Phase) -> StateSet {
+        self.filter(|state| state.phase == phase)
+    }
+
+    /// A set in words: `TRAIN`, `TEST`, or the first of its states.
+    pub fn describe(&self, set: &StateSet) -> String {
+        for phase in [Phase::Train, Phase::Test] {
+            if *set == self.in_phase(phase) {
+                return phase.name().to_owned();
+            }
+        }
+        let Some(state) = self.list.iter().enumerate().find(|(i, _)| set.contains(*i)).map(|(_, state)| state) else {
+            return "no state".to_owned();
+        };
+        let mut words = state.phase.name().to_owned();
+        if state.level != 0 {
+            words.push_str(&format!(" at level {}", state.level));
+        }
+        match state.stages.as_slice() {
+            [] => {}
+            stages => words.push_str(&format!(" with stage {}", bstr::join(", ", stages).escape_ascii())),
+        }
+        words
+    }
+
+    fn filter(&self, wanted: impl Fn(&State) -> bool) -> StateSet {
+        let mut set = StateSet(vec![0; self.list.len().div_ceil(64)]);
+        for (i, state) in self.list.iter().enumerate() {
+            set.0[i / 64] |= u64::from(wanted(state)) << (i % 64);
+        }
+        set
+    }
+}
+
+/// Every subset, `None` when there are more than `most`.
+fn stage_sets(stages: &[BString], most: usize) -> Option<Vec<Vec<BString>>> {
+    let count = 1usize.checked_shl(u32::try_from(stages.len()).ok()?).filter(|&count| count <= most.max(1))?;
+    let subset =
+        |bits: usize| stages.iter().enumerate().filter(move |(i, _)| bits >> i & 1 == 1).map(|(_, s)| s.clone());
+    Some((0..count).map(|bits| subset(bits).collect()).collect())
+}
+
+/// Some of a file's states.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct StateSet(Vec<u64>);
+
+impl StateSet {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(|&word| word == 0)
+    }
+
+    /// Those in both.
+    pub fn and(&self, other: &StateSet) -> StateSet {
+        self.zip(other, |a, b| a & b)
+    }
+
+    /// Those in either.
+    pub fn or(&self, other: &StateSet) -> StateSet {
+        self.zip(other, |a, b| a | b)
+    }
+
+    /// Those in this set alone.
+    pub fn without(&self, other: &StateSet) -> StateSet {
+        self.zip(other, |a, b| a & !b)
+    }
+
+    /// Whether a state is in both.
+    pub fn meets(&self, other: &StateSet) -> bool {
+        self.0.iter().zip(&other.0).any(|(a, b)| a & b != 0)
+    }
+
+    /// Whether all of this set is in the other.
+    pub fn is_within(&self, other: &StateSet) -> bool {
+        self.0.iter().zip(&other.0).all(|(a, b)| a & !b == 0)
+    }
+
+    fn contains(&self, state: usize) -> bool {
+        self.0[state / 64] >> (state % 64) & 1 == 1
+    }
+
+    fn zip(&self, other: &StateSet, with: impl Fn(u64, u64) -> u64) -> StateSet {
+        StateSet(self.0.iter().zip(&other.0).map(|(&a, &b)| with(a, b)).collect())
+    }
+}

@@ -1,0 +1,188 @@
+//! Quant layers taken out: the float net that the NNIE compiler wants.
+//!
+//! Whatever stands around a Quant layer's text decides what goes with it, so that what [`super::add_quant`] put in
+//! leaves no byte behind; and a Quant layer put in by hand leaves a net in which its readers read what it read.
+
+use bstr::BString;
+
+use super::document::{Document, Field};
+use super::edit::{Edits, removal};
+use super::net::{Net, Port, Producer, Source, StateSet, Wiring};
+use super::style::shortened;
+use super::{EditError, QUANT};
+
+/// A document without Quant layers.
+#[derive(Clone, Debug)]
+pub struct Stripped {
+    /// The text.
+    pub text: Vec<u8>,
+    /// The names of the layers taken out.
+    pub removed: Vec<BString>,
+    /// Bottoms that read something else now.
+    pub rewired: usize,
+    /// Whether a `weight_quant_param` was taken out.
+    pub weights: bool,
+    /// Nets in the document; 0 for a solver that names its net.
+    pub nets: usize,
+}
+
+/// Takes out every Quant layer and `weight_quant_param`.
+///
+/// # Errors
+/// [`EditError::Empty`]; [`EditError::Stuck`] where the net without a Quant layer would not compute the same.
+pub fn strip_quant(document: &Document) -> Result<Stripped, EditError> {
+    if document.root().children().next().is_none() {
+        return Err(EditError::Empty);
+    }
+    let nets = Net::all(document);
+    let mut edits = Edits::default();
+    let mut result = Stripped { text: Vec::new(), removed: Vec::new(), rewired: 0, weights: false, nets: nets.len() };
+    for net in &nets {
+        for ((layer, bottom), name) in rewirings(net, document)? {
+            let value = document.field(net.layers[layer].bottoms[bottom].id);
+            edits.replace(value.value_range(), shortened(value, &name));
+            result.rewired += 1;
+        }
+        remove_layers(document, net, &mut edits);
+        let quants = net.layers.iter().filter(|layer| layer.kind == QUANT);
+        result.removed.extend(quants.map(|layer| layer.name.clone()));
+        for field in document.field(net.id).children().filter(|field| field.name() == b"weight_quant_param") {
+            edits.replace(removal(document, field), Vec::new());
+            result.weights = true;
+        }
+    }
+    result.text = edits.apply(document.as_bytes());
+    Ok(result)
+}
+
+/// Takes out the Quant layers' text.
+fn remove_layers(document: &Document, net: &Net, edits: &mut Edits) {
+    let quants: Vec<_> = net.layers.iter().filter(|layer| layer.kind == QUANT).map(|layer| layer.id).collect();
+    let mut quants = quants.into_iter().peekable();
+    for field in document.field(net.id).children().filter(|field| field.name() == b"layer") {
+        if quants.next_if_eq(&field.id()).is_some() {
+            edits.replace(removal(document, field), Vec::new());
+            continue;
+        }
+        // A list of layers; the last one that stays must not keep a comma.
+        let mut last_kept: Option<Field<'_>> = None;
+        let mut last_goes = false;
+        for item in field.children().take_while(|item| item.name().is_empty()) {
+            last_goes = quants.next_if_eq(&item.id()).is_some();
+            match last_goes {
+                true => edits.replace(removal(document, item), Vec::new()),
+                false => last_kept = Some(item),
+            }
+        }
+        if let (true, Some(kept)) = (last_goes, last_kept) {
+            edits.replace(kept.value_range().end..kept.range().end, Vec::new());
+        }
+    }
+}
+
+/// The bottoms that read a Quant's top, and what they are to read.
+fn rewirings(net: &Net, document: &Document) -> Result<Vec<(Port, BString)>, EditError> {
+    if !net.layers.iter().any(|layer| layer.kind == QUANT) {
+        return Ok(Vec::new());
+    }
+    let wiring = net.wiring();
+    let stuck = |quant: usize, reason: String| {
+        let layer = &net.layers[quant];
+        let line = document.line_starts().line(document.field(layer.id).range().start);
+        EditError::Stuck { line, name: layer.name.to_string(), reason }
+    };
+    for (number, layer) in net.layers.iter().enumerate().filter(|(_, layer)| layer.kind == QUANT) {
+        if layer.bottoms.len() != layer.tops.len() {
+            let (bottoms, tops) = (layer.bottoms.len(), layer.tops.len());
+            return Err(stuck(number, format!("it has {bottoms} bottom(s) and {tops} top(s), which should be pairs")));
+        }
+    }
+    let mut plain = net.clone();
+    let mut rewirings = Vec::new();
+    let mut expected = Vec::new();
+    for (number, layer) in net.layers.iter().enumerate().filter(|(_, layer)| layer.kind != QUANT) {
+        for bottom in 0..layer.bottoms.len() {
+            let wire = wiring.wire(number, bottom);
+            let Some(quant) = wire.sources.iter().find_map(|source| quant_of(net, source.producer)) else { continue };
+            let (name, sources) = behind(net, &wiring, (number, bottom)).ok_or_else(|| {
+                let reason = format!(
+                    "`{}` reads another blob behind it in another phase; give it one layer per phase",
+                    layer.name
+                );
+                stuck(quant.0, reason)
+            })?;
+            if name != layer.bottoms[bottom].name {
+                plain.layers[number].bottoms[bottom].name.clone_from(&name);
+                rewirings.push(((number, bottom), name));
+            }
+            expected.push(((number, bottom), quant.0, sources));
+        }
+    }
+    for layer in plain.layers.iter_mut().filter(|layer| layer.kind == QUANT) {
+        layer.bottoms.clear();
+        layer.tops.clear();
+    }
+    let after = plain.wiring();
+    for ((layer, bottom), quant, sources) in expected {
+        let now = &after.wire(layer, bottom).sources;
+        if !same(now, &sources) {
+            let name = &plain.layers[layer].bottoms[bottom].name;
+            let reader = &net.layers[layer].name;
+            let reason = format!(
+                "`{name}` is written over in place before `{reader}` would read it; give that layer a top of its own"
+            );
+            return Err(stuck(quant, reason));
+        }
+    }
+    Ok(rewirings)
+}
+
+/// The Quant layer and the number of the pair that made a version.
+fn quant_of(net: &Net, producer: Producer) -> Option<(usize, usize)> {
+    match producer {
+        Producer::Top { layer, top } if net.layers[layer].kind == QUANT => Some((layer, top)),
+        _ => None,
+    }
+}
+
+/// What a bottom reads when Quant layers are looked through: one name, and the versions; `None` where the name would
+/// have to be another in another state.
+fn behind(net: &Net, wiring: &Wiring, (layer, bottom): Port) -> Option<(BString, Vec<(Producer, StateSet)>)> {
+    let start = &net.layers[layer].bottoms[bottom].name;
+    let pending = |sources: &[Source]| -> Vec<(Producer, StateSet)> {
+        sources.iter().map(|source| (source.producer, source.states.clone())).collect()
+    };
+    let mut open: Vec<(Producer, StateSet, &BString)> =
+        pending(&wiring.wire(layer, bottom).sources).into_iter().map(|(p, s)| (p, s, start)).collect();
+    let mut name: Option<&BString> = None;
+    let mut found = Vec::new();
+    while let Some((producer, states, current)) = open.pop() {
+        let Some((quant, pair)) = quant_of(net, producer) else {
+            if *name.get_or_insert(current) != current {
+                return None;
+            }
+            found.push((producer, states));
+            continue;
+        };
+        let blob = &net.layers[quant].bottoms[pair].name;
+        let wire = wiring.wire(quant, pair);
+        if wire.missing.meets(&states) && *name.get_or_insert(blob) != blob {
+            return None;
+        }
+        for (producer, theirs) in pending(&wire.sources) {
+            let shared = theirs.and(&states);
+            if !shared.is_empty() {
+                open.push((producer, shared, blob));
+            }
+        }
+    }
+    Some((name.unwrap_or(start).clone(), found))
+}
+
+/// Whether two lists name the same versions in the same states.
+fn same(now: &[Source], expected: &[(Producer, StateSet)]) -> bool {
+    let all_there = expected.iter().all(|(producer, states)| {
+        now.iter().any(|source| source.producer == *producer && states.is_within(&source.states))
+    });
+    all_there && now.iter().all(|source| expected.iter().any(|(producer, _)| *producer == source.producer))
+}

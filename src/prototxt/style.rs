@@ -1,0 +1,180 @@
+//! A new layer, written as its neighbour is.
+
+use super::document::{Document, Field, Kind};
+use super::edit::Place;
+use super::literal;
+use super::net::{Rule, Rules};
+use crate::quant::Bits;
+
+/// How a file writes its layers, read off one of them.
+#[derive(Clone, Debug)]
+pub(super) struct Style {
+    /// From the field's name to the bracket: ` {`. An item of a list has no name.
+    open: Vec<u8>,
+    close: u8,
+    is_item: bool,
+    /// Between a scalar's name and its value: `: `.
+    colon: Vec<u8>,
+    quote: u8,
+    /// The space before a layer's fields, `None` where a layer is one line.
+    indent: Option<Vec<u8>>,
+    pub eol: &'static [u8],
+}
+
+/// What a Quant layer says.
+pub(super) struct QuantText<'a> {
+    pub name: &'a [u8],
+    pub bottom: &'a [u8],
+    pub top: &'a [u8],
+    pub bits: Bits,
+    pub rules: &'a Rules,
+}
+
+impl Style {
+    /// The style of `layer`.
+    pub fn of(document: &Document, layer: Field<'_>) -> Style {
+        let source = document.as_bytes();
+        let is_item = layer.name().is_empty();
+        let value = layer.value_range();
+        let between = &source[layer.range().start + layer.name().len()..value.start];
+        let bracket = source[value.start];
+        let open = match between.iter().all(|b| matches!(b, b':' | b' ' | b'\t')) {
+            true => [between, &[bracket]].concat(),
+            false => vec![b' ', bracket],
+        };
+        let text = layer.children().find(|field| field.kind() == Kind::String);
+        let quote = text.map_or(b'"', |field| field.value_text()[0]);
+        let colon = text
+            .map(|field| &source[field.range().start + field.name().len()..field.value_range().start])
+            .filter(|between| between.iter().all(|b| matches!(b, b':' | b' ' | b'\t')))
+            .unwrap_or(b": ");
+        let indent = layer.children().find_map(|field| indentation(&source[field.gap()])).map(<[u8]>::to_vec);
+        let around = &source[layer.gap().start..value.end];
+        let line_end = around.iter().position(|&b| b == b'\n').map(|at| (around, at));
+        let line_end = line_end.or_else(|| source.iter().position(|&b| b == b'\n').map(|at| (source, at)));
+        let is_dos = line_end.is_some_and(|(text, at)| at > 0 && text[at - 1] == b'\r');
+        Style {
+            open,
+            close: if bracket == b'<' { b'>' } else { b'}' },
+            is_item,
+            colon: colon.to_vec(),
+            quote,
+            indent,
+            eol: if is_dos { b"\r\n" } else { b"\n" },
+        }
+    }
+
+    /// A Quant layer for `place`, ready to be spliced in.
+    pub fn quant_layer(&self, place: &Place, quant: &QuantText<'_>) -> Vec<u8> {
+        let mut fields: Vec<Vec<u8>> =
+            [("name", quant.name), ("type", b"Quant"), ("bottom", quant.bottom), ("top", quant.top)]
+                .map(|(name, value)| self.scalar(name, &literal::encode(value, self.quote)))
+                .into();
+        for (name, rules) in [("include", &quant.rules.include), ("exclude", &quant.rules.exclude)] {
+            fields.extend(rules.iter().map(|rule| self.message(name, self.rule(rule))));
+        }
+        // Without this Caffe takes the layer's stored range for a trained parameter, and computes gradients below it
+        // that nothing needs.
+        let fixed = vec![self.scalar("lr_mult", b"0"), self.scalar("decay_mult", b"0")];
+        fields.push(self.message("param", fixed));
+        fields.push(self.message("quant_param", self.quant_param(quant.bits)));
+
+        let name: &[u8] = if self.is_item { b"" } else { b"layer" };
+        let mut text = [name, &self.open].concat();
+        match (&place.indent, &self.indent) {
+            (Some(outer), Some(inner)) => {
+                for field in &fields {
+                    text.extend_from_slice(&[self.eol, inner, field].concat());
+                }
+                text.extend_from_slice(&[self.eol, outer].concat());
+            }
+            _ => {
+                for field in &fields {
+                    text.extend_from_slice(&[b" ", field.as_slice()].concat());
+                }
+                text.push(b' ');
+            }
+        }
+        text.push(self.close);
+        if self.is_item {
+            text.push(b',');
+        }
+        place.text(&text, self.eol)
+    }
+
+    /// The net's own field that asks for quantised weights.
+    pub fn weight_field(&self, place: &Place, bits: Bits) -> Vec<u8> {
+        place.text(&self.message("weight_quant_param", self.quant_param(bits)), self.eol)
+    }
+
+    fn quant_param(&self, bits: Bits) -> Vec<Vec<u8>> {
+        vec![self.scalar("quant_bits", bits.number().to_string().as_bytes()), self.scalar("quant_en", b"1")]
+    }
+
+    fn rule(&self, rule: &Rule) -> Vec<Vec<u8>> {
+        let mut fields = Vec::new();
+        if let Some(phase) = rule.phase {
+            fields.push(self.scalar("phase", phase.name().as_bytes()));
+        }
+        for (name, level) in [("min_level", rule.min_level), ("max_level", rule.max_level)] {
+            fields.extend(level.map(|level| self.scalar(name, level.to_string().as_bytes())));
+        }
+        for (name, stages) in [("stage", &rule.stages), ("not_stage", &rule.not_stages)] {
+            fields.extend(stages.iter().map(|stage| self.scalar(name, &literal::encode(stage, self.quote))));
+        }
+        fields
+    }
+
+    fn scalar(&self, name: &str, value: &[u8]) -> Vec<u8> {
+        [name.as_bytes(), &self.colon, value].concat()
+    }
+
+    fn message(&self, name: &str, fields: Vec<Vec<u8>>) -> Vec<u8> {
+        let mut text = [name.as_bytes(), b" {"].concat();
+        for field in fields {
+            text.extend_from_slice(&[b" ", field.as_slice()].concat());
+        }
+        text.extend_from_slice(b" }");
+        text
+    }
+}
+
+/// The space before a field that begins its line.
+fn indentation(gap: &[u8]) -> Option<&[u8]> {
+    let line = &gap[gap.iter().rposition(|&b| b == b'\n')? + 1..];
+    line.iter().all(u8::is_ascii_whitespace).then_some(line)
+}
+
+/// A string's text saying `name`, where `old` said what `name` begins with: the end is put in, so that what the text
+/// looked like stays.
+pub(super) fn lengthened(value: Field<'_>, name: &[u8]) -> Vec<u8> {
+    let (old, text) = (value.string(), value.value_text());
+    match (name.strip_prefix(old.as_slice()), value.kind()) {
+        (Some(end), Kind::String) => {
+            let (body, quote) = text.split_at(text.len() - 1);
+            let mut text = body.to_vec();
+            literal::encode_inside(end, quote[0], &mut text);
+            text.push(quote[0]);
+            text
+        }
+        (_, Kind::String) => literal::encode(name, text[0]),
+        _ => name.to_vec(),
+    }
+}
+
+/// The reverse of [`lengthened`].
+pub(super) fn shortened(value: Field<'_>, name: &[u8]) -> Vec<u8> {
+    let (old, text) = (value.string(), value.value_text());
+    if value.kind() != Kind::String {
+        return name.to_vec();
+    }
+    let quote = text[text.len() - 1];
+    let cut = old.strip_prefix(name).and_then(|end| {
+        let mut tail = Vec::new();
+        literal::encode_inside(end, quote, &mut tail);
+        tail.push(quote);
+        let text = [text.strip_suffix(tail.as_slice())?, &[quote]].concat();
+        (literal::decode(&text) == name).then_some(text)
+    });
+    cut.unwrap_or_else(|| literal::encode(name, text[0]))
+}
