@@ -47,7 +47,7 @@ pub enum Status {
 }
 
 /// The record of an apply.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Journal {
     /// The version of gfpq that wrote it.
     pub version: String,
@@ -69,7 +69,7 @@ enum State {
 }
 
 /// One changed path.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Record {
     /// Relative to the tree.
     pub path: PathBuf,
@@ -210,16 +210,16 @@ impl Journal {
             return Err(Error::EditedSince { paths: edited });
         }
         check_writable(root, self.changes.iter().map(|record| record.path.as_path()))?;
-        let reverting = Journal { state: State::Reverting, ..self.copy() };
-        reverting.store(root)?;
-        for record in &self.changes {
+        // All of them in hand before the first file is touched.
+        let originals = self.changes.iter().map(|record| record.original(root)).collect::<Result<Vec<_>, _>>()?;
+        Journal { state: State::Reverting, ..self.clone() }.store(root)?;
+        for (record, original) in self.changes.iter().zip(originals) {
             let path = root.join(&record.path);
-            let restore = || match record.original(root) {
-                Ok(Some(entry)) => place(&entry, root, &path),
-                Ok(None) => remove_if_there(fs::remove_file(&path)),
-                Err(error) => Err(io::Error::other(error)),
+            let restored = match original {
+                Some(entry) => place(&entry, root, &path),
+                None => remove_if_there(fs::remove_file(&path)),
             };
-            restore().map_err(|source| Error::Write { path: path.clone(), source })?;
+            restored.map_err(|source| Error::Write { path, source })?;
         }
         for dir in self.created_dirs.iter().rev() {
             // Not empty: it holds something of the user's by now.
@@ -231,25 +231,18 @@ impl Journal {
             .and_then(|()| fs::remove_dir_all(&folder))
             .map_err(|source| Error::Write { path: folder.clone(), source })
     }
-
-    fn copy(&self) -> Journal {
-        let record = |record: &Record| Record {
-            path: record.path.clone(),
-            purpose: record.purpose.clone(),
-            before: record.before.clone(),
-            after: record.after.clone(),
-        };
-        Journal {
-            version: self.version.clone(),
-            state: self.state,
-            changes: self.changes.iter().map(record).collect(),
-            created_dirs: self.created_dirs.clone(),
-            compat: self.compat.clone(),
-        }
-    }
 }
 
 impl Record {
+    fn of(change: &Change) -> Record {
+        Record {
+            path: change.path.clone(),
+            purpose: change.purpose.clone(),
+            before: change.before.as_ref().map(hash),
+            after: hash(&change.after),
+        }
+    }
+
     fn original(&self, root: &Path) -> Result<Option<Entry>, Error> {
         let path = root.join(ORIGINALS).join(&self.path);
         let Some(expected) = &self.before else { return Ok(None) };
@@ -289,17 +282,6 @@ fn commit(root: &Path, plan: &Plan) -> Result<(), Error> {
     journal.state = State::Applied;
     journal.store(root)?;
     fs::remove_dir_all(root.join(STAGED)).map_err(|source| Error::Write { path: folder, source })
-}
-
-impl Record {
-    fn of(change: &Change) -> Record {
-        Record {
-            path: change.path.clone(),
-            purpose: change.purpose.clone(),
-            before: change.before.as_ref().map(hash),
-            after: hash(&change.after),
-        }
-    }
 }
 
 /// Writes originals and new files below the journal's folder, on the tree's own file system.

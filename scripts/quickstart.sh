@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# From a plain Caffe to a retrained, quantised network: builds this project, patches and builds Caffe, trains LeNet on
+# handwritten digits and prints what quantisation costs before and after retraining. Run again, it reuses what is built.
+# Usage: scripts/quickstart.sh [--caffe DIR] [--seeds N]
+#   --caffe DIR   your own Caffe tree, which is patched in place; otherwise BVLC's is fetched into target/caffe
+set -euo pipefail
+
+cd "$(dirname "$0")/.."
+caffe=target/caffe
+seeds=5
+while [ $# -gt 0 ]; do
+  case $1 in
+    --caffe) caffe=${2:?--caffe takes a folder}; shift 2 ;;
+    --seeds) seeds=${2:?--seeds takes a number}; shift 2 ;;
+    -h | --help) sed -n '2,5s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    *) echo "quickstart.sh: unknown argument $1 (see --help)" >&2; exit 2 ;;
+  esac
+done
+python=${PYTHON:-/usr/bin/python3}
+gfpq=${CARGO_TARGET_DIR:-target}/release/gfpq
+
+step() { printf '\n== %s\n' "$*"; }
+
+command -v cargo > /dev/null || { echo "quickstart.sh: no Rust toolchain: install cargo and rustc 1.88 or later" >&2; exit 1; }
+step "1/5 Packages that Caffe's build needs"
+scripts/setup.sh
+step "2/5 The quantiser and the patch"
+scripts/package.sh
+step "3/5 Caffe"
+[ "$caffe" != target/caffe ] || scripts/get_caffe.sh "$caffe"
+applied=$("$gfpq" patch apply "$caffe" --libs target/dist/GFPQLibs)
+echo "$applied"
+step "4/5 make pycaffe (a few minutes the first time)"
+if [[ $applied != *"already patched"* ]] || [ ! -e "$caffe/python/caffe/_caffe.so" ]; then
+  make -C "$caffe" clean
+fi
+scripts/build_caffe.sh "$caffe" pycaffe
+step "5/5 LeNet on handwritten digits: float, quantised, retrained ($seeds seeds)"
+PYTHONPATH=$caffe/python OPENBLAS_NUM_THREADS=${OPENBLAS_NUM_THREADS:-1} "$python" scripts/sample/digits/digits.py \
+  target/quickstart --gfpq "$gfpq" --seeds "$seeds"
+
+cat <<EOF
+
+The table is in target/quickstart/report.json too. Next, with your own network:
+  $gfpq patch apply YOUR_CAFFE                      the same patch for your own Caffe tree
+  (cd YOUR_CAFFE; make clean; make pycaffe -j)
+  $gfpq prototxt add-quant train_val.prototxt --weights -o train_val_quant.prototxt
+  caffe train --solver=solver.prototxt --weights=float.caffemodel
+                                                    net: "train_val_quant.prototxt", a tenth of the learning rate
+  $gfpq prototxt strip-quant …                      the deploy file for the NNIE compiler
+README.md explains each step.
+EOF

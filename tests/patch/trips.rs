@@ -1,0 +1,129 @@
+//! There and back.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use crate::{Scene, succeed};
+
+#[test]
+fn revert_gives_every_byte_back() {
+    let scene = Scene::new();
+    scene.write("src/caffe/util/io.cpp", "// caf\u{e9}\r\n  in->SetTotalBytesLimit(k, 5);\r\n");
+    let makefile = scene.tree().join("Makefile");
+    fs::set_permissions(&makefile, fs::Permissions::from_mode(0o755)).unwrap();
+    let before = scene.snapshot();
+    scene.apply();
+    assert_eq!(fs::metadata(&makefile).unwrap().permissions().mode() & 0o777, 0o755);
+    assert!(scene.read("src/caffe/util/io.cpp").contains("#else\r\n"));
+    assert!(scene.read("src/caffe/proto/caffe.proto").contains("quant_param = 7;"));
+    assert!(scene.read("src/caffe/proto/caffe.proto").contains("ID: 8 (last added: quant_param)"));
+    assert!(scene.read("Makefile.config").contains("GFPQLibs/lib"));
+    scene.revert();
+    assert!(scene.snapshot() == before);
+    assert_eq!(fs::metadata(&makefile).unwrap().permissions().mode() & 0o777, 0o755);
+}
+
+#[test]
+fn applied_twice_changes_nothing() {
+    let scene = Scene::new();
+    scene.apply();
+    let once = scene.snapshot();
+    assert!(scene.apply().contains("already patched"));
+    assert!(scene.snapshot() == once);
+}
+
+#[test]
+fn an_existing_config_keeps_its_settings() {
+    let scene = Scene::new();
+    let own = "BLAS := mkl\nLIBRARY_DIRS := /opt/lib\n# mine\n";
+    scene.write("Makefile.config", own);
+    scene.apply();
+    let patched = scene.read("Makefile.config");
+    assert!(patched.starts_with("BLAS := mkl\nLIBRARY_DIRS := /opt/lib\n\n# The GFPQ"), "{patched}");
+    assert!(patched.ends_with("# mine\n"), "{patched}");
+    scene.revert();
+    assert_eq!(scene.read("Makefile.config"), own);
+}
+
+#[test]
+fn options_leave_parts_out() {
+    let scene = Scene::new();
+    succeed(scene.gfpq(&["apply", "--no-config", "--no-compat"]));
+    assert!(!scene.tree().join("Makefile.config").exists());
+    assert!(!scene.read("src/caffe/util/io.cpp").contains("#if"));
+    // Asked for more, an apply over an apply brings it, and revert still knows the tree as it was.
+    scene.apply();
+    assert!(scene.tree().join("Makefile.config").exists());
+    assert!(scene.read("src/caffe/util/io.cpp").contains("#if"));
+    scene.revert();
+    assert!(scene.snapshot() == Scene::new().snapshot());
+}
+
+#[test]
+fn dry_run_prints_and_writes_nothing() {
+    let scene = Scene::new();
+    let before = scene.snapshot();
+    let diff = succeed(scene.gfpq(&["apply", "--dry-run"]));
+    assert!(scene.snapshot() == before);
+    assert!(diff.contains("--- a/Makefile\n+++ b/Makefile\n"));
+    assert!(diff.contains("--- /dev/null\n+++ b/include/caffe/layers/quant_layer.hpp\n"));
+    assert!(diff.contains("+  optional QuantParameter quant_param = 7;"));
+    scene.apply();
+    assert_eq!(succeed(scene.gfpq(&["apply", "--dry-run"])), "");
+}
+
+#[test]
+fn status_names_what_is_applied() {
+    let scene = Scene::new();
+    assert_eq!(scene.gfpq(&["status"]).status.code(), Some(3));
+    scene.apply();
+    let status = succeed(scene.gfpq(&["status"]));
+    assert!(status.contains("compatibility edit protobuf-bytes-limit"), "{status}");
+    scene.edit("Makefile", "LIBRARIES += glog m", "LIBRARIES += glog m z");
+    let output = scene.gfpq(&["status"]);
+    assert_eq!(output.status.code(), Some(1));
+    let status = String::from_utf8(output.stdout).unwrap();
+    assert!(status.contains("Makefile: link and copy the library  (edited since)"), "{status}");
+}
+
+/// However few of an apply's files came to their places, both ways out work.
+#[test]
+fn an_interrupted_apply_can_be_undone_and_finished() {
+    let paths =
+        ["src/caffe/layers/quant_layer.cpp", "Makefile", "src/caffe/proto/caffe.proto", "GFPQLibs/lib/libgfpq.so.1"];
+    for arrived in 0..=paths.len() {
+        for finish in [false, true] {
+            let scene = Scene::new();
+            let before = scene.snapshot();
+            scene.apply();
+            let after = scene.snapshot();
+            scene.edit(".gfpq/journal.json", "\"applied\"", "\"applying\"");
+            for path in &paths[arrived..] {
+                let path = scene.tree().join(path);
+                match before.get(path.strip_prefix(scene.tree()).unwrap()) {
+                    Some(original) => fs::write(path, original).unwrap(),
+                    None => fs::remove_file(path).unwrap(),
+                }
+            }
+            assert_eq!(scene.gfpq(&["status"]).status.code(), Some(1));
+            if finish {
+                scene.apply();
+                assert!(scene.snapshot() == after);
+            } else {
+                scene.revert();
+                assert!(scene.snapshot() == before);
+            }
+        }
+    }
+}
+
+/// What an apply that died before its journal left behind is no obstacle.
+#[test]
+fn leftovers_without_a_journal_are_cleared() {
+    let scene = Scene::new();
+    scene.write(".gfpq/staged/Makefile", "half");
+    assert_eq!(scene.gfpq(&["status"]).status.code(), Some(3));
+    scene.apply();
+    scene.revert();
+    assert!(scene.snapshot() == Scene::new().snapshot());
+}
