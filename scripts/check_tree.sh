@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Patches a copy of a Caffe tree and takes the patch back: what was applied twice or reverted must not differ by a byte.
+# Usage: scripts/check_tree.sh CAFFE_ROOT
+set -euo pipefail
+
+root=${1:?usage: scripts/check_tree.sh CAFFE_ROOT}
+gfpq=$(realpath "$(dirname "$0")/../${CARGO_TARGET_DIR:-target}/release/gfpq")
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+cp -a "$root" "$scratch/original"
+cp -a "$root" "$scratch/tree"
+
+same() { diff -r --no-dereference "$1" "$2" || { echo "check_tree.sh: $3" >&2; exit 1; }; }
+"$gfpq" patch apply "$scratch/tree" --dry-run > "$scratch/dry_run.diff"
+same "$scratch/original" "$scratch/tree" "a dry run changed the tree"
+"$gfpq" patch apply "$scratch/tree" > /dev/null
+cp -a "$scratch/tree" "$scratch/once"
+"$gfpq" patch apply "$scratch/tree" > /dev/null
+same "$scratch/once" "$scratch/tree" "a second apply changed the tree"
+"$gfpq" patch status "$scratch/tree" > /dev/null
+"$gfpq" patch revert "$scratch/tree" > /dev/null
+same "$scratch/original" "$scratch/tree" "a revert did not give the tree back"
+
+# What the dry run printed is what apply did: patch(1) turns the one tree into the other, binaries and the journal apart.
+(cd "$scratch/original" && patch --quiet -p1 < "$scratch/dry_run.diff")
+rm -rf "$scratch/once/.gfpq" "$scratch/once/GFPQLibs" "$scratch/original/GFPQLibs"
+same "$scratch/original" "$scratch/once" "the dry run's diff is not what apply does"
+
+# A kill at any moment leaves a tree that apply finishes and revert undoes.
+for delay in 0.002 0.004 0.008 0.012 0.016 0.024 0.032; do
+  "$gfpq" patch apply "$scratch/tree" > /dev/null & apply=$!
+  sleep "$delay"
+  kill -9 "$apply" 2> /dev/null || true
+  wait "$apply" 2> /dev/null || true
+  "$gfpq" patch apply "$scratch/tree" > /dev/null
+  "$gfpq" patch revert "$scratch/tree" > /dev/null
+done
+rm -rf "$scratch/original"
+cp -a "$root" "$scratch/original"
+same "$scratch/original" "$scratch/tree" "an interrupted apply left something behind"
+echo "$root: dry run, apply, apply again, revert, interrupted applies: all as they should be"

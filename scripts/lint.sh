@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Lints the C++ that lands in a Caffe tree with Caffe's own linter, turned from Python 2 into 3 on the way.
+# Usage: scripts/lint.sh CAFFE_ROOT
+set -euo pipefail
+
+root=$(realpath "${1:?usage: scripts/lint.sh CAFFE_ROOT}")
+cd "$(dirname "$0")/../caffe_patch"
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+cp "$root/scripts/cpp_lint.py" "$scratch/"
+/usr/bin/python3 -W ignore -m lib2to3 --write --nobackups "$scratch/cpp_lint.py" > /dev/null 2>&1
+mapfile -t files < <(find . -name '*.hpp' -o -name '*.cpp' -o -name '*.cu')
+/usr/bin/python3 "$scratch/cpp_lint.py" "${files[@]}" 2>&1 | grep -v '^Done processing'

@@ -1,0 +1,115 @@
+#!/usr/bin/env bash
+# Installs what the tests need and runs all of them: the Rust tests, the vendor's library beside ours, the Python tests,
+# and a real Caffe, patched, built, tested, trained and given back. About a quarter of an hour on two cores.
+# Usage: scripts/test.sh [NAME…]      only the steps of these names (see the last lines of this file)
+set -uo pipefail
+
+cd "$(dirname "$0")/.."
+target=${CARGO_TARGET_DIR:-target}
+gfpq=$target/release/gfpq
+caffe=$target/test/caffe
+python=${PYTHON:-/usr/bin/python3}
+passed=0
+failed=()
+wanted=("$@")
+
+# Runs a step, and goes on after one that fails.
+step() {
+  local name=$1
+  shift
+  if [ ${#wanted[@]} -gt 0 ] && [[ " ${wanted[*]} " != *" $name "* ]]; then
+    return
+  fi
+  printf '\n== %s\n' "$name"
+  local start=$SECONDS
+  if (set -e; "$@"); then
+    passed=$((passed + 1))
+    echo "ok: $name, $((SECONDS - start)) s"
+  else
+    failed+=("$name")
+    echo "FAILED: $name, $((SECONDS - start)) s"
+  fi
+}
+
+rust_style() {
+  cargo fmt --check
+  cargo clippy --release --all-targets --quiet -- --deny warnings
+}
+
+rust_tests() { cargo test --release; }
+
+vendor_library() {
+  local lib
+  lib=$(scripts/vendor.sh)
+  GFPQ_VENDOR_LIB=$lib cargo test --release --test quant vendor -- --ignored
+}
+
+stock_caffe() {
+  scripts/get_caffe.sh "$target/test/stock"
+  scripts/check_tree.sh "$target/test/stock"
+}
+
+prototxts() { "$python" scripts/prototxt_trees.py "$target/test/stock"; }
+
+build_caffe() {
+  rm -rf "$caffe"
+  cp -a "$target/test/stock" "$caffe"
+  "$gfpq" patch apply "$caffe"
+  make -C "$caffe" clean > /dev/null
+  scripts/build_caffe.sh "$caffe" pycaffe
+}
+
+# Our gtests, and those of Caffe's own that the patched files could break.
+gtests() {
+  local bins=() name
+  for name in quant_layer weight_quantizer net protobuf; do
+    bins+=(".build_release/test/test_$name.testbin")
+  done
+  scripts/build_caffe.sh "$caffe" "${bins[@]}"
+  for name in "${bins[@]}"; do
+    "$caffe/$name" --gtest_filter='-*GPU*' 2> /dev/null | tail -n 1
+    [ "${PIPESTATUS[0]}" -eq 0 ]
+  done
+}
+
+python_tests() { PYTHONPATH=$caffe/python:scripts GFPQ=$gfpq "$python" -m unittest discover -s tests/python -v; }
+
+short_training() {
+  PYTHONPATH=$caffe/python OPENBLAS_NUM_THREADS=1 "$python" scripts/sample/digits/digits.py "$target/test/digits" \
+    --gfpq "$gfpq" --seeds 1 --retrain-iterations 200
+  "$python" - "$target/test/digits/report.json" <<'EOF'
+import json, sys
+
+for row in json.load(open(sys.argv[1]))["results"]:
+    assert min(row["accuracy"]) > 0.95, row
+EOF
+}
+
+give_back() {
+  make -C "$caffe" clean > /dev/null
+  find "$caffe/python" -name __pycache__ -prune -exec rm -rf {} +
+  "$gfpq" patch revert "$caffe"
+  diff -r --no-dereference "$target/test/stock" "$caffe"
+}
+
+step setup scripts/setup.sh
+step package scripts/package.sh
+step rust_style rust_style
+step rust_tests rust_tests
+step vendor_library vendor_library
+step swap tests/swap/run.sh
+step stock_caffe stock_caffe
+step lint scripts/lint.sh "$target/test/stock"
+step prototxts prototxts
+step build_caffe build_caffe
+step gtests gtests
+step python_tests python_tests
+step short_training short_training
+step give_back give_back
+
+echo
+for name in "${failed[@]}"; do
+  echo "failed: $name"
+done
+echo "$passed passed, ${#failed[@]} failed"
+[ ${#failed[@]} -eq 0 ] && [ "$passed" -gt 0 ]

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Builds one program against the header, and runs it with the vendor's library, with ours, and linked statically.
+set -euo pipefail
+
+cd "$(dirname "$0")/../.."
+libs=target/dist/GFPQLibs
+vendor=$(scripts/vendor.sh)
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+flags=(-std=c++11 -Wall -Wextra -I"$libs/include")
+g++ "${flags[@]}" tests/swap/swap.cpp -L"$libs/lib" -lgfpq -o "$scratch/swap"
+g++ "${flags[@]}" tests/swap/swap.cpp "$libs/lib/libgfpq.a" -pthread -ldl -lm -o "$scratch/swap_static"
+g++ "${flags[@]}" tests/swap/swap.cpp -L"$libs/lib" -lgfpq_gpu -o "$scratch/swap_gpu"
+
+# The vendor's library writes its error lines to the output, some without an end of line.
+LD_LIBRARY_PATH=$(dirname "$vendor") "$scratch/swap" |
+  sed -E 's/^\[ERR\]\S* Not Support GPU mode//; /^\[ERR\]/d' > "$scratch/vendor.txt"
+LD_LIBRARY_PATH=$libs/lib "$scratch/swap" > "$scratch/ours.txt" 2> "$scratch/errors.txt"
+LD_LIBRARY_PATH=$libs/lib "$scratch/swap_gpu" > "$scratch/gpu.txt" 2> /dev/null
+"$scratch/swap_static" > "$scratch/static.txt" 2> /dev/null
+for other in ours gpu static; do
+  diff "$scratch/vendor.txt" "$scratch/$other.txt" || { echo "swap: $other differs from the vendor's library" >&2; exit 1; }
+done
+# One line for each of the six refusals, and nothing else.
+grep -c '^\[ERR\]\[HI_GFPQ_' "$scratch/errors.txt" | grep -qx 6
+[ "$(wc -l < "$scratch/errors.txt")" -eq 6 ]
+for lib in libgfpq libgfpq_gpu; do
+  diff <(nm -D --defined-only "$libs/lib/$lib.so.1" | awk '{ print $3 }' | LC_ALL=C sort) src/ffi/symbols.txt
+  readelf -d "$libs/lib/$lib.so.1" | grep -q "soname: \[$lib.so.1\]"
+done
+echo "swap: $(wc -l < "$scratch/ours.txt") calls, the same with the vendor's library and ours, shared and static"

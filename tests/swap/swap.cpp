@@ -1,0 +1,113 @@
+// Calls every entry point of the interface and prints what came back, bit for
+// bit: with the vendor's library and with ours the output must be the same.
+#include <math.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <vector>
+
+#include "gfpq.hpp"
+
+namespace {
+
+uint64_t state = 20260101;
+
+uint64_t Random() {
+  state ^= state << 13;
+  state ^= state >> 7;
+  state ^= state << 17;
+  return state;
+}
+
+// Of several magnitudes and both signs, zeros and rarely something not finite.
+double Value(int spread) {
+  switch (Random() % 100) {
+  case 0: return 0;
+  case 1: return -0.0;
+  case 2: return spread == 3 ? NAN : 1;
+  case 3: return spread == 3 ? -INFINITY : -1;
+  }
+  const double unit = (Random() >> 11) / 9007199254740992.0;
+  const double sign = Random() % 2 ? 1 : -1;
+  return sign * exp2((unit - 0.5) * 10 * (spread + 1));
+}
+
+template <typename T>
+void Print(const char* what, int code, const std::vector<T>& data,
+    const GFPQ_PARAM_ST& param) {
+  uint64_t hash = 14695981039346656037ull;
+  for (size_t i = 0; i < data.size() * sizeof(T); ++i) {
+    hash ^= reinterpret_cast<const unsigned char*>(data.data())[i];
+    hash *= 1099511628211ull;
+  }
+  printf("%s %08x mode %u param ", what, static_cast<unsigned>(code),
+      param.mode);
+  for (int i = 0; i < GFPQ_PARAM_LEN; ++i) {
+    printf("%02x", param.buf[i]);
+  }
+  printf(" data %016llx\n", static_cast<unsigned long long>(hash));  // NOLINT
+}
+
+template <typename T>
+void Calibrate(const char* what, int count, unsigned int bits) {
+  GFPQ_PARAM_ST param;
+  memset(&param, 0, sizeof(param));
+  const unsigned int modes[] = {GFPQ_MODE_INIT, GFPQ_MODE_UPDATE,
+      GFPQ_MODE_UPDATE, GFPQ_MODE_APPLY_ONLY};
+  for (int step = 0; step < 4; ++step) {
+    param.mode = modes[step];
+    std::vector<T> data(count + 1);
+    for (size_t i = 0; i < data.size(); ++i) {
+      data[i] = static_cast<T>(Value(step));
+    }
+    const int code =
+        HI_GFPQ_QuantAndDeQuant(data.data(), count, bits, &param);
+    Print(what, code, data, param);
+  }
+}
+
+}  // namespace
+
+int main() {
+  const unsigned int widths[] = {8, 16};
+  const int counts[] = {0, 1, 2, 10, 1000, 300000};
+  for (int w = 0; w < 2; ++w) {
+    for (int c = 0; c < 6; ++c) {
+      Calibrate<float>("float", counts[c], widths[w]);
+      Calibrate<double>("double", counts[c], widths[w]);
+    }
+  }
+  GFPQ_PARAM_ST param;
+  memset(&param, 0, sizeof(param));
+  std::vector<float> data(10);
+  for (int i = 0; i < 10; ++i) {
+    data[i] = i;
+  }
+  // Without a parameter, by the unmangled name, and what is refused.
+  std::vector<float> copy = data;
+  Print("null param", HI_GFPQ_QuantAndDeQuant(copy.data(), 10, 8, NULL), copy,
+      param);
+  copy = data;
+  Print("py", HI_GFPQ_QuantAndDeQuant_PY(copy.data(), 10, 8, &param), copy,
+      param);
+  copy = data;
+  Print("bits 7", HI_GFPQ_QuantAndDeQuant(copy.data(), 10, 7, &param), copy,
+      param);
+  Print("null data", HI_GFPQ_QuantAndDeQuant(static_cast<float*>(NULL), 10, 8,
+      &param), copy, param);
+  Print("null info", HI_GFPQ_GetInfo(NULL), copy, param);
+  // The vendor's CPU library has no GPU; ours finds none on this machine.
+  Print("gpu", HI_GFPQ_QuantAndDeQuant_GPU(copy.data(), 10, 8, &param), copy,
+      param);
+  Print("gpu py", HI_GFPQ_QuantAndDeQuant_GPU_PY(copy.data(), 10, 8, &param,
+      NULL, NULL), copy, param);
+  std::vector<double> wide(10, 1);
+  Print("gpu double", HI_GFPQ_QuantAndDeQuant_GPU(wide.data(), 10, 8, &param),
+      wide, param);
+  GFPQ_INFO_ST info;
+  const int code = HI_GFPQ_GetInfo(&info);
+  printf("info %08x so %u revision %u\n", static_cast<unsigned>(code),
+      info.u32LibSoVer, info.u32ComRevision);
+  return 0;
+}
