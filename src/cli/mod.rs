@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 could not (one line on stderr that says why and what to do), 2 usage. A command whose answer
 //! is itself a code says so in its own help.
 
+mod bench;
 mod info;
 
 use std::process::ExitCode;
@@ -19,6 +20,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// How fast the quantiser is here, beside the memory's own speed and beside another library.
+    Bench(bench::Arguments),
     /// Version, CPU path and GPU state.
     Info(info::Arguments),
 }
@@ -27,6 +30,7 @@ enum Command {
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match arguments.command {
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Info(arguments) => info::run(&arguments),
     };
     match outcome {
