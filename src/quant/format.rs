@@ -67,6 +67,9 @@ pub struct Format {
     pub corrections_f32: &'static [u32],
     /// The same for float64 bits.
     pub corrections_f64: &'static [u64],
+    /// The same for the upper halves of float64 bits. A sum that is a multiple of a step says that the upper half is the
+    /// threshold's own and does not decide.
+    pub corrections_upper: &'static [u32],
     /// Entry j: `2^(j/S)` as float32 bits, round to nearest.
     pub values_f32: &'static [u32],
     /// Entry j: `2^(j/S)` as float64 bits, round to nearest.
@@ -112,6 +115,7 @@ static EIGHT: Format = Format {
     thresholds_f64: &thresholds_f64::<16>(),
     corrections_f32: &corrections_f32::<16, 32>(&thresholds_f32()),
     corrections_f64: &corrections_f64::<16, 32>(&thresholds_f64()),
+    corrections_upper: &corrections_upper::<16, 32>(&thresholds_f64()),
     values_f32: &values_f32::<16>(),
     values_f64: &values_f64::<16>(),
 };
@@ -125,6 +129,7 @@ static SIXTEEN: Format = Format {
     thresholds_f64: &thresholds_f64::<128>(),
     corrections_f32: &corrections_f32::<128, 256>(&thresholds_f32()),
     corrections_f64: &corrections_f64::<128, 256>(&thresholds_f64()),
+    corrections_upper: &corrections_upper::<128, 256>(&thresholds_f64()),
     values_f32: &values_f32::<128>(),
     values_f64: &values_f64::<128>(),
 };
@@ -226,6 +231,20 @@ const fn corrections_f32<const S: usize, const CELLS: usize>(thresholds: &[u32; 
 
 const fn corrections_f64<const S: usize, const CELLS: usize>(thresholds: &[u64; S]) -> [u64; CELLS] {
     corrections(thresholds, 52, AMBIGUOUS)
+}
+
+const fn corrections_upper<const S: usize, const CELLS: usize>(thresholds: &[u64; S]) -> [u32; CELLS] {
+    let corrections: [u64; CELLS] = corrections_f64(thresholds);
+    let mut table = [0; CELLS];
+    let mut cell = 0;
+    while cell < CELLS {
+        let lower = corrections[cell] as u32 as u64;
+        assert!(lower == 0 || AMBIGUOUS <= lower && lower <= (1 << 32) - AMBIGUOUS);
+        // A step less the threshold, which is no whole number of upper halves: the difference is rounded up.
+        table[cell] = (corrections[cell] >> 32) as u32 + 1;
+        cell += 1;
+    }
+    table
 }
 
 const fn values_f32<const S: usize>() -> [u32; S] {
