@@ -10,4 +10,4 @@ trap 'rm -rf "$scratch"' EXIT
 cp "$root/scripts/cpp_lint.py" "$scratch/"
 /usr/bin/python3 -W ignore -m lib2to3 --write --nobackups "$scratch/cpp_lint.py" > /dev/null 2>&1
 mapfile -t files < <(find . -name '*.hpp' -o -name '*.cpp' -o -name '*.cu')
-/usr/bin/python3 "$scratch/cpp_lint.py" "${files[@]}" 2>&1 | grep -v '^Done processing'
+/usr/bin/python3 -W ignore "$scratch/cpp_lint.py" "${files[@]}" 2>&1 | grep -v '^Done processing'

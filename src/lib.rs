@@ -1,8 +1,9 @@
 //! The GFPQ quantiser of HiSilicon's NNIE, and what puts it into Caffe.
 //!
 //! A folder is a capability, and knows only those below it: `cli` → `patch`, `prototxt` → `quant`;
-//! `ffi` → `quant`, `cuda`; `cuda` → `quant`.
+//! `ffi` → `quant`, `cuda`; `bench`, `cuda` → `quant`.
 
+pub mod bench;
 pub mod cli;
 pub mod cuda;
 pub mod ffi;

@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 could not (one line on stderr that says why and what to do), 2 usage. A command whose answer
 //! is itself a code says so in its own help.
 
+mod bench;
 mod diff;
 mod info;
 mod io;
@@ -27,6 +28,8 @@ enum Command {
     Patch(patch::Arguments),
     /// Quant layers into a network's prototxt, out of it, and whether they are right.
     Prototxt(prototxt::Arguments),
+    /// How fast the quantiser is here, beside the memory's own speed and beside another library.
+    Bench(bench::Arguments),
     /// Version, CPU path and GPU state.
     Info(info::Arguments),
 }
@@ -36,6 +39,7 @@ pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match arguments.command {
         Command::Prototxt(arguments) => prototxt::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Info(arguments) => info::run(&arguments),
         Command::Patch(arguments) => patch::run(&arguments),
     };

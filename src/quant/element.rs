@@ -1,6 +1,6 @@
 //! The two types a tensor's values have.
 
-use super::arch::{self, Scale};
+use super::arch::{Passes, Path};
 
 mod sealed {
     pub trait Sealed {}
@@ -8,18 +8,15 @@ mod sealed {
     impl Sealed for f64 {}
 }
 
-/// float32 or float64, with the bit patterns and the fast paths of each.
+/// float32 or float64, with the bit patterns and the passes of each.
 pub trait Element: sealed::Sealed + Copy + Send + Sync + 'static {
     /// Exact.
     fn to_f64(self) -> f64;
     /// Rounded to nearest.
     fn from_f64(x: f64) -> Self;
-    /// The largest magnitude in `data`, NaN passed over, 0 for none.
-    fn max_abs(data: &[Self]) -> Self;
-    /// Applies a scale in place.
-    fn apply_in_place(data: &mut [Self], scale: &Scale);
-    /// Applies a scale from `source` into `destination`, which are of equal length.
-    fn apply(source: &[Self], destination: &mut [Self], scale: &Scale);
+    /// A path's passes for this type.
+    #[doc(hidden)]
+    fn passes(path: &Path) -> &Passes<Self>;
 
     /// The magnitude the scale is taken from: `max_abs`, or 1e-6 in this type's precision for all zeros.
     fn range_or_floor(max_abs: Self) -> f64 {
@@ -31,7 +28,7 @@ pub trait Element: sealed::Sealed + Copy + Send + Sync + 'static {
 }
 
 macro_rules! element {
-    ($t:ty, $max_abs:ident, $in_place:ident, $apply:ident) => {
+    ($t:ident) => {
         impl Element for $t {
             fn to_f64(self) -> f64 {
                 f64::from(self)
@@ -39,18 +36,12 @@ macro_rules! element {
             fn from_f64(x: f64) -> Self {
                 x as $t
             }
-            fn max_abs(data: &[Self]) -> Self {
-                arch::$max_abs(data)
-            }
-            fn apply_in_place(data: &mut [Self], scale: &Scale) {
-                arch::$in_place(data, scale)
-            }
-            fn apply(source: &[Self], destination: &mut [Self], scale: &Scale) {
-                arch::$apply(source, destination, scale)
+            fn passes(path: &Path) -> &Passes<Self> {
+                &path.$t
             }
         }
     };
 }
 
-element!(f32, max_abs_f32, apply_in_place_f32, apply_f32);
-element!(f64, max_abs_f64, apply_in_place_f64, apply_f64);
+element!(f32);
+element!(f64);

@@ -42,7 +42,10 @@ impl Bits {
     }
 }
 
-/// One bit width's constants and tables. All slices have [`Format::steps`] entries.
+/// Mantissa distance, in units of 2^-52, within which the vendor's rounded log2 may disagree with the thresholds.
+pub(super) const AMBIGUOUS: u64 = 1 << 8;
+
+/// One bit width's constants and tables. All slices have [`Format::steps`] entries, the corrections twice as many.
 #[derive(Debug)]
 pub struct Format {
     /// The width these numbers belong to.
@@ -58,6 +61,15 @@ pub struct Format {
     /// Entry j: the same for the 52-bit field. Exact as a number, yet the vendor's library decides by a rounded
     /// `log2`, which differs from it within about 2^-44 of the threshold.
     pub thresholds_f64: &'static [u64],
+    /// One entry per cell of `1/(2S)` octave, which holds one threshold at most. Added to float32 bits whose mantissa
+    /// lies in the cell, it moves the threshold to where the next of S equal steps begins: the upper bits of the sum
+    /// are octave and step. A cell without a threshold is moved to the middle of its step.
+    pub corrections_f32: &'static [u32],
+    /// The same for float64 bits.
+    pub corrections_f64: &'static [u64],
+    /// The same for the upper halves of float64 bits. A sum that is a multiple of a step says that the upper half is the
+    /// threshold's own and does not decide.
+    pub corrections_upper: &'static [u32],
     /// Entry j: `2^(j/S)` as float32 bits, round to nearest.
     pub values_f32: &'static [u32],
     /// Entry j: `2^(j/S)` as float64 bits, round to nearest.
@@ -101,6 +113,9 @@ static EIGHT: Format = Format {
     delta_limit: 511,
     thresholds_f32: &thresholds_f32::<16>(),
     thresholds_f64: &thresholds_f64::<16>(),
+    corrections_f32: &corrections_f32::<16, 32>(&thresholds_f32()),
+    corrections_f64: &corrections_f64::<16, 32>(&thresholds_f64()),
+    corrections_upper: &corrections_upper::<16, 32>(&thresholds_f64()),
     values_f32: &values_f32::<16>(),
     values_f64: &values_f64::<16>(),
 };
@@ -112,6 +127,9 @@ static SIXTEEN: Format = Format {
     delta_limit: 4095,
     thresholds_f32: &thresholds_f32::<128>(),
     thresholds_f64: &thresholds_f64::<128>(),
+    corrections_f32: &corrections_f32::<128, 256>(&thresholds_f32()),
+    corrections_f64: &corrections_f64::<128, 256>(&thresholds_f64()),
+    corrections_upper: &corrections_upper::<128, 256>(&thresholds_f64()),
     values_f32: &values_f32::<128>(),
     values_f64: &values_f64::<128>(),
 };
@@ -161,6 +179,74 @@ const fn thresholds_f64<const S: usize>() -> [u64; S] {
     table
 }
 
+/// The correction of one cell of `width` mantissas, the first of which is `start`; `step` thresholds lie below it and
+/// `threshold` is the next one. Widths are powers of two, and a step is two cells.
+const fn correction(start: u64, width: u64, step: u64, threshold: Option<u64>) -> u64 {
+    match threshold {
+        Some(threshold) if threshold < start + width => (2 * width * (step + 1)).wrapping_sub(threshold),
+        _ => (2 * width * step + width / 2).wrapping_sub(start),
+    }
+}
+
+/// The correction of every cell, for mantissas of `MANTISSA` bits. `ambiguous` mantissas on both sides of a threshold
+/// must lie in its own cell, and no cell may hold two: this fails to compile where they do.
+const fn corrections<const CELLS: usize>(thresholds: &[u64], mantissa: u32, ambiguous: u64) -> [u64; CELLS] {
+    assert!(CELLS == 2 * thresholds.len());
+    let width = (1 << mantissa) / CELLS as u64;
+    let mut table = [0; CELLS];
+    let (mut cell, mut step) = (0, 0);
+    while cell < CELLS {
+        let start = cell as u64 * width;
+        let next = if step < thresholds.len() { Some(thresholds[step]) } else { None };
+        table[cell] = correction(start, width, step as u64, next);
+        if let Some(threshold) = next
+            && threshold < start + width
+        {
+            assert!(start + ambiguous <= threshold && threshold + ambiguous <= start + width);
+            step += 1;
+            assert!(step == thresholds.len() || thresholds[step] >= start + width);
+        }
+        cell += 1;
+    }
+    assert!(step == thresholds.len());
+    table
+}
+
+const fn corrections_f32<const S: usize, const CELLS: usize>(thresholds: &[u32; S]) -> [u32; CELLS] {
+    let mut wide = [0; S];
+    let mut j = 0;
+    while j < S {
+        wide[j] = thresholds[j] as u64;
+        j += 1;
+    }
+    let corrections: [u64; CELLS] = corrections(&wide, 23, 0);
+    let mut table = [0; CELLS];
+    let mut cell = 0;
+    while cell < CELLS {
+        table[cell] = corrections[cell] as u32;
+        cell += 1;
+    }
+    table
+}
+
+const fn corrections_f64<const S: usize, const CELLS: usize>(thresholds: &[u64; S]) -> [u64; CELLS] {
+    corrections(thresholds, 52, AMBIGUOUS)
+}
+
+const fn corrections_upper<const S: usize, const CELLS: usize>(thresholds: &[u64; S]) -> [u32; CELLS] {
+    let corrections: [u64; CELLS] = corrections_f64(thresholds);
+    let mut table = [0; CELLS];
+    let mut cell = 0;
+    while cell < CELLS {
+        let lower = corrections[cell] as u32 as u64;
+        assert!(lower == 0 || AMBIGUOUS <= lower && lower <= (1 << 32) - AMBIGUOUS);
+        // A step less the threshold, which is no whole number of upper halves: the difference is rounded up.
+        table[cell] = (corrections[cell] >> 32) as u32 + 1;
+        cell += 1;
+    }
+    table
+}
+
 const fn values_f32<const S: usize>() -> [u32; S] {
     let mut table = [0; S];
     let mut j = 0;
@@ -198,6 +284,20 @@ mod tests {
             for j in 0..format.steps() as usize {
                 let expected = 2f64.powf(j as f64 / f64::from(format.steps())) as f32;
                 assert_eq!(format.values_f32[j], expected.to_bits(), "{bits:?} step {j}");
+            }
+        }
+    }
+
+    #[test]
+    fn corrections_put_every_mantissa_on_its_side_of_the_thresholds() {
+        for bits in [Bits::Eight, Bits::Sixteen] {
+            let format = bits.format();
+            let (step_bits, cell_bits) = (23 - format.steps_log2, 22 - format.steps_log2);
+            let mut step = 0;
+            for mantissa in 0..1 << 23 {
+                step += usize::from(format.thresholds_f32.get(step) == Some(&mantissa));
+                let sum = mantissa.wrapping_add(format.corrections_f32[(mantissa >> cell_bits) as usize]);
+                assert_eq!((sum >> step_bits) as usize, step, "{bits:?} mantissa {mantissa}");
             }
         }
     }

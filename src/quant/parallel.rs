@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use rayon::prelude::*;
 
-use super::arch::Scale;
+use super::arch::{self, Scale};
 use super::{Bits, Element, formula};
 
 /// Values a task takes at the least; below two tasks the caller's own thread does the work.
@@ -20,22 +20,23 @@ fn pays(len: usize) -> bool {
 }
 
 pub fn max_abs<T: Element>(data: &[T]) -> T {
+    let path = arch::chosen();
     if !pays(data.len()) {
-        return T::max_abs(data);
+        return path.max_abs(data);
     }
     // Magnitudes are never NaN.
     let larger = |a: T, b: T| if b.to_f64() > a.to_f64() { b } else { a };
-    data.par_chunks(GRAIN).map(T::max_abs).reduce(|| T::from_f64(0.0), larger)
+    data.par_chunks(GRAIN).map(|chunk| path.max_abs(chunk)).reduce(|| T::from_f64(0.0), larger)
 }
 
 pub fn apply_in_place<T: Element>(data: &mut [T], bits: Bits, delta: i32) {
     let pays = pays(data.len());
     if bits.format().contains(delta) {
-        let scale = Scale::new(bits, delta);
+        let (path, scale) = (arch::chosen(), Scale::new(bits, delta));
         if pays {
-            data.par_chunks_mut(GRAIN).for_each(|chunk| T::apply_in_place(chunk, &scale));
+            data.par_chunks_mut(GRAIN).for_each(|chunk| path.apply_in_place(chunk, &scale));
         } else {
-            T::apply_in_place(data, &scale);
+            path.apply_in_place(data, &scale);
         }
     } else {
         let one = |x: &mut T| *x = formula::quantise_value(*x, bits, delta);
@@ -53,10 +54,10 @@ pub fn apply<T: Element>(source: &[T], destination: &mut [T], bits: Bits, delta:
         destination.copy_from_slice(source);
         return apply_in_place(destination, bits, delta);
     }
-    let scale = Scale::new(bits, delta);
+    let (path, scale) = (arch::chosen(), Scale::new(bits, delta));
     if pays(source.len()) {
-        source.par_chunks(GRAIN).zip(destination.par_chunks_mut(GRAIN)).for_each(|(s, d)| T::apply(s, d, &scale));
+        source.par_chunks(GRAIN).zip(destination.par_chunks_mut(GRAIN)).for_each(|(s, d)| path.apply(s, d, &scale));
     } else {
-        T::apply(source, destination, &scale);
+        path.apply(source, destination, &scale);
     }
 }

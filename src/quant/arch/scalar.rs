@@ -1,46 +1,40 @@
-//! Plain Rust: every platform's path, and the tail of the others.
+//! Plain Rust: every platform's path, and the yardstick of the others.
 
-use super::Scale;
+use super::{Passes, Path, Scale};
+use crate::quant::format::AMBIGUOUS;
 
-const INFINITY_F32: u32 = 0x7f80_0000;
-const INFINITY_F64: u64 = 0x7ff0_0000_0000_0000;
+pub static PATH: Path = Path {
+    name: "scalar",
+    f32: Passes { max_abs: max_abs_f32, apply: apply_f32 },
+    f64: Passes { max_abs: max_abs_f64, apply: apply_f64 },
+};
 
-/// Mantissa distance, in units of 2^-52, within which the vendor's rounded log2 may disagree with the table.
-const AMBIGUOUS: u64 = 1 << 8;
+const INFINITY_F32: u32 = f32::INFINITY.to_bits();
+const INFINITY_F64: u64 = f64::INFINITY.to_bits();
 
-pub fn max_abs_f32(data: &[f32]) -> f32 {
+unsafe fn max_abs_f32(data: &[f32]) -> f32 {
     let magnitude = |x: &f32| x.to_bits() & !(1 << 31);
-    let max = data.iter().map(magnitude).filter(|&a| a <= INFINITY_F32).max();
-    f32::from_bits(max.unwrap_or(0))
+    let number = |a: u32| if a <= INFINITY_F32 { a } else { 0 };
+    f32::from_bits(data.iter().map(magnitude).map(number).max().unwrap_or(0))
 }
 
-pub fn max_abs_f64(data: &[f64]) -> f64 {
+unsafe fn max_abs_f64(data: &[f64]) -> f64 {
     let magnitude = |x: &f64| x.to_bits() & !(1 << 63);
-    let max = data.iter().map(magnitude).filter(|&a| a <= INFINITY_F64).max();
-    f64::from_bits(max.unwrap_or(0))
+    let number = |a: u64| if a <= INFINITY_F64 { a } else { 0 };
+    f64::from_bits(data.iter().map(magnitude).map(number).max().unwrap_or(0))
 }
 
-pub fn apply_in_place_f32(data: &mut [f32], scale: &Scale) {
-    for x in data {
-        *x = value_f32(*x, scale);
+unsafe fn apply_f32(source: *const f32, destination: *mut f32, len: usize, scale: &Scale) {
+    for i in 0..len {
+        // SAFETY: the caller's pointers are good for `len` values.
+        unsafe { destination.add(i).write(value_f32(source.add(i).read(), scale)) }
     }
 }
 
-pub fn apply_f32(source: &[f32], destination: &mut [f32], scale: &Scale) {
-    for (x, y) in source.iter().zip(destination) {
-        *y = value_f32(*x, scale);
-    }
-}
-
-pub fn apply_in_place_f64(data: &mut [f64], scale: &Scale) {
-    for x in data {
-        *x = value_f64(*x, scale);
-    }
-}
-
-pub fn apply_f64(source: &[f64], destination: &mut [f64], scale: &Scale) {
-    for (x, y) in source.iter().zip(destination) {
-        *y = value_f64(*x, scale);
+unsafe fn apply_f64(source: *const f64, destination: *mut f64, len: usize, scale: &Scale) {
+    for i in 0..len {
+        // SAFETY: the caller's pointers are good for `len` values.
+        unsafe { destination.add(i).write(value_f64(source.add(i).read(), scale)) }
     }
 }
 
@@ -49,46 +43,39 @@ fn value_f32(x: f32, scale: &Scale) -> f32 {
     let format = scale.format;
     let magnitude = x.to_bits() & !(1 << 31);
     let sign = (x.to_bits() >> 31) as usize;
-    if magnitude <= scale.flush_f32[sign] || magnitude > INFINITY_F32 {
+    let limits = &scale.f32;
+    if magnitude <= limits.flush[sign] || magnitude > INFINITY_F32 {
         return 0.0;
     }
-    let q = if magnitude == INFINITY_F32 {
-        scale.lowest[sign]
-    } else {
-        let octave = (magnitude >> 23) as i32 - 127;
-        let mantissa = magnitude & 0x7f_ffff;
-        let steps = format.thresholds_f32.partition_point(|&t| t <= mantissa) as i32;
-        ((octave << format.steps_log2) + steps).min(scale.highest).max(scale.lowest[sign])
-    };
-    let step = (q & (format.steps() - 1)) as usize;
-    let octave = (q >> format.steps_log2) as u32;
-    let bits = format.values_f32[step].wrapping_add(octave << 23);
-    f32::from_bits(bits | (sign as u32) << 31)
+    let held = if magnitude == INFINITY_F32 { 0 } else { magnitude };
+    let held = held.min(limits.highest).max(limits.lowest[sign]);
+    let cell = held >> (22 - format.steps_log2) & (2 * format.steps() as u32 - 1);
+    let sum = held.wrapping_add(format.corrections_f32[cell as usize]);
+    let step = sum >> (23 - format.steps_log2) & (format.steps() as u32 - 1);
+    let mantissa = format.values_f32[step as usize] & 0x7f_ffff;
+    f32::from_bits((sign as u32) << 31 | sum & INFINITY_F32 | mantissa)
 }
 
 #[inline]
-fn value_f64(x: f64, scale: &Scale) -> f64 {
+pub(super) fn value_f64(x: f64, scale: &Scale) -> f64 {
     let format = scale.format;
     let magnitude = x.to_bits() & !(1 << 63);
     let sign = (x.to_bits() >> 63) as usize;
-    // False for NaN too.
-    if !(x.abs() > scale.flush[sign]) {
+    let limits = &scale.f64;
+    if magnitude <= limits.flush[sign] || magnitude > INFINITY_F64 {
         return 0.0;
     }
-    let q = if magnitude == INFINITY_F64 {
-        scale.lowest[sign]
-    } else {
-        let octave = (magnitude >> 52) as i32 - 1023;
-        let mantissa = magnitude & ((1 << 52) - 1);
-        let table = format.thresholds_f64;
-        let steps = table.partition_point(|&t| t <= mantissa);
-        let near = |j: usize| table.get(j).is_some_and(|t| t.abs_diff(mantissa) < AMBIGUOUS);
-        let q = if near(steps) || steps > 0 && near(steps - 1) {
-            (x.abs().log2() * f64::from(format.steps())).round() as i32
-        } else {
-            (octave << format.steps_log2) + steps as i32
-        };
-        q.min(scale.highest).max(scale.lowest[sign])
-    };
-    f64::from_bits(format.value_f64(q).to_bits() | (sign as u64) << 63)
+    let held = if magnitude == INFINITY_F64 { 0 } else { magnitude };
+    let held = held.min(limits.highest).max(limits.lowest[sign]);
+    let cell = held >> (51 - format.steps_log2) & (2 * format.steps() as u64 - 1);
+    let sum = held.wrapping_add(format.corrections_f64[cell as usize]);
+    let step_bits = 52 - format.steps_log2;
+    // The sum of a threshold is a multiple of a step.
+    let mut steps = (sum >> step_bits) as i32;
+    if (sum + AMBIGUOUS - 1) & ((1 << step_bits) - 1) < 2 * AMBIGUOUS - 1 {
+        let q = (f64::from_bits(held).log2() * f64::from(format.steps())).round() as i32;
+        steps = q + (1023 << format.steps_log2);
+    }
+    let mantissa = format.values_f64[(steps & (format.steps() - 1)) as usize] & ((1 << 52) - 1);
+    f64::from_bits((sign as u64) << 63 | (steps as u64 >> format.steps_log2) << 52 | mantissa)
 }

@@ -1,0 +1,153 @@
+//! How fast the quantiser is here, beside the memory's own speed and beside another library.
+//!
+//! Speeds differ from machine to machine and from minute to minute, so a figure stands next to its yardsticks: what
+//! merely reading and rewriting the same buffer takes, and what the other library takes on the same data, all in
+//! turns within one run.
+
+mod bandwidth;
+mod peer;
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::quant::{Bits, Element, Mode, Param, quantise};
+
+pub use peer::{Error, Peer};
+
+/// Element counts from a handful to an early layer of a large network, in and out of every cache.
+pub const COUNTS: [usize; 5] = [10, 1_000, 100_000, 1_000_000, 13_107_200];
+
+/// One case's speed.
+#[derive(Clone, Debug, Serialize)]
+pub struct Figure {
+    /// `float32` or `float64`.
+    pub element: &'static str,
+    /// 8 or 16.
+    pub bits: u32,
+    /// `INIT`, `UPDATE` or `APPLY_ONLY`.
+    pub mode: &'static str,
+    /// Values in the tensor.
+    pub count: usize,
+    /// Nanoseconds a call.
+    pub ns: f64,
+    /// Tensor bytes a second, in 10^9.
+    pub gb_per_s: f64,
+    /// Reading the same buffer, rewriting it in place.
+    pub read_gb_per_s: f64,
+    /// See `read_gb_per_s`.
+    pub rewrite_gb_per_s: f64,
+    /// What these two allow: a read for the range, unless the scale is given, and a rewrite.
+    pub limit_gb_per_s: f64,
+    /// `gb_per_s` as a share of the limit.
+    pub share_of_limit: f64,
+    /// The other library's nanoseconds a call, and how many times as long as ours they are.
+    pub other_ns: Option<f64>,
+    /// See `other_ns`.
+    pub ratio: Option<f64>,
+}
+
+/// Measures all types and modes at each of `counts` and `widths`, handing each figure on as it is there.
+///
+/// # Errors
+/// What `report` returns, or what the other library answers.
+pub fn run<E: From<Error>>(
+    counts: &[usize],
+    widths: &[Bits],
+    peer: Option<&Peer>,
+    mut report: impl FnMut(Figure) -> Result<(), E>,
+) -> Result<(), E> {
+    for &count in counts {
+        measure::<f32, E>("float32", count, widths, peer, &mut report)?;
+        measure::<f64, E>("float64", count, widths, peer, &mut report)?;
+    }
+    Ok(())
+}
+
+const MODES: [(Mode, &str); 3] = [(Mode::Init, "INIT"), (Mode::Update, "UPDATE"), (Mode::ApplyOnly, "APPLY_ONLY")];
+
+/// Turns a case takes; its figure is their median.
+const TURNS: usize = 9;
+/// A turn makes as many calls as fill this time.
+const TURN: Duration = Duration::from_micros(500);
+
+fn measure<T: Element, E: From<Error>>(
+    element: &'static str,
+    count: usize,
+    widths: &[Bits],
+    peer: Option<&Peer>,
+    report: &mut impl FnMut(Figure) -> Result<(), E>,
+) -> Result<(), E> {
+    let data = normal::<T>(count);
+    let mut buffer = data.clone();
+    for &bits in widths {
+        for (mode, name) in MODES {
+            let mut calls = [1; 4];
+            let mut times: [Vec<f64>; 4] = Default::default();
+            let mut failed = None;
+            for turn in 0..=TURNS {
+                for contender in 0..3 + usize::from(peer.is_some()) {
+                    // UPDATE and APPLY_ONLY get the parameter that training has by then: this data's.
+                    let mut param = Param::default();
+                    quantise(&mut buffer, bits, Mode::Init, &mut param);
+                    buffer.copy_from_slice(&data);
+                    let start = Instant::now();
+                    for _ in 0..calls[contender] {
+                        let buffer = black_box(&mut buffer[..]);
+                        match contender {
+                            0 => quantise(buffer, bits, mode, &mut param),
+                            1 => drop(black_box(bandwidth::read(buffer))),
+                            2 => bandwidth::rewrite(buffer),
+                            _ => failed = peer.and_then(|peer| peer.quantise(buffer, bits, mode, &mut param).err()),
+                        }
+                    }
+                    let ns = start.elapsed().as_secs_f64() * 1e9 / f64::from(calls[contender]);
+                    if let Some(error) = failed {
+                        return Err(error.into());
+                    }
+                    if turn > 0 {
+                        times[contender].push(ns);
+                    } else {
+                        // The first turn warms up, and tells how many calls a turn holds.
+                        calls[contender] = (TURN.as_secs_f64() * 1e9 / ns).clamp(1.0, 1e6) as u32;
+                    }
+                }
+            }
+            let [ours, read, rewrite, other] = times.map(median);
+            let limit = if mode == Mode::ApplyOnly { rewrite } else { read + rewrite };
+            let bytes = size_of_val(&data[..]) as f64;
+            report(Figure {
+                element,
+                bits: bits.number(),
+                mode: name,
+                count,
+                ns: ours,
+                gb_per_s: bytes / ours,
+                read_gb_per_s: bytes / read,
+                rewrite_gb_per_s: bytes / rewrite,
+                limit_gb_per_s: bytes / limit,
+                share_of_limit: limit / ours,
+                other_ns: peer.map(|_| other),
+                ratio: peer.map(|_| other / ours),
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// NaN for none.
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times.get(times.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// Roughly normal values, as weights and activations are: reproducible, and good enough to be timed on.
+fn normal<T: Element>(count: usize) -> Vec<T> {
+    let mut state = 1u64;
+    let mut uniform = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as f64 / f64::from(1u32 << 31)
+    };
+    (0..count).map(|_| T::from_f64((0..4).map(|_| uniform()).sum::<f64>() - 2.0)).collect()
+}
