@@ -159,6 +159,7 @@ impl<'a> Plan<'a> {
     fn of(net: &'a Net, document: &Document, selection: &Selection) -> Plan<'a> {
         let wiring = net.wiring();
         let earlier = Earlier::of(net, document);
+        let meant = net.meant();
         let mut plan =
             Plan { net, quants: Vec::new(), rewired: Vec::new(), computed: 0, fed_before: 0, warnings: Vec::new() };
         let mut by_blob: HashMap<(&BString, Bits), Vec<usize>> = HashMap::new();
@@ -177,8 +178,8 @@ impl<'a> Plan<'a> {
                     plan.rewired.push(((number, bottom), top.clone()));
                     continue;
                 }
-                if !wire.missing.is_empty() {
-                    let states = net.states.describe(&wire.missing);
+                if wire.missing.meets(&meant) {
+                    let states = net.states.describe(&wire.missing.and(&meant));
                     let (layer, blob) = (&layer.name, &blob.name);
                     plan.warnings.push(format!("layer `{layer}` reads `{blob}`, which nothing makes in {states}"));
                 }

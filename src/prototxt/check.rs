@@ -4,7 +4,7 @@ use bstr::BString;
 
 use super::add::quant_bits;
 use super::document::{Document, LineIndex};
-use super::net::{Layer, Net, Phase, Port, Producer, Wiring};
+use super::net::{Layer, Net, Phase, Port, Producer, StateSet, Wiring};
 use super::select::Selection;
 use super::{EditError, QUANT};
 
@@ -125,7 +125,9 @@ pub fn check(document: &Document, selection: &Selection, target: Target) -> Resu
     let mut report = Report::default();
     for net in &nets {
         let wiring = net.wiring();
-        let mut checker = Checker { net, document, lines: &lines, wiring: &wiring, selection, report: &mut report };
+        let meant = net.meant();
+        let mut checker =
+            Checker { net, meant, document, lines: &lines, wiring: &wiring, selection, report: &mut report };
         checker.run(target);
     }
     Ok(report)
@@ -133,6 +135,7 @@ pub fn check(document: &Document, selection: &Selection, target: Target) -> Resu
 
 struct Checker<'a> {
     net: &'a Net,
+    meant: StateSet,
     document: &'a Document,
     lines: &'a LineIndex,
     wiring: &'a Wiring,
@@ -168,9 +171,9 @@ impl Checker<'_> {
 
     fn blobs_are_made(&mut self, number: usize) {
         for (bottom, blob) in self.net.layers[number].bottoms.iter().enumerate() {
-            let missing = &self.wiring.wire(number, bottom).missing;
+            let missing = self.wiring.wire(number, bottom).missing.and(&self.meant);
             if !missing.is_empty() {
-                let states = self.in_states(missing);
+                let states = self.in_states(&missing);
                 self.find(
                     Fault::MissingBlob,
                     number,
@@ -244,7 +247,7 @@ impl Checker<'_> {
     }
 
     /// ` in TRAIN`; nothing where it is so in every state.
-    fn in_states(&self, states: &super::net::StateSet) -> String {
+    fn in_states(&self, states: &StateSet) -> String {
         if *states == self.net.states.all() {
             String::new()
         } else {

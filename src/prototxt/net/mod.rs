@@ -110,6 +110,17 @@ impl Net {
         Net { id: message.id(), era, inputs: blobs(message, "input"), layers, states }
     }
 
+    /// The states in which the net is meant to run: those for which it has data. Files for training alone, or nets
+    /// that need a stage to be given, are not wrong in the others.
+    pub fn meant(&self) -> StateSet {
+        let has_data = |layer: &&Layer| {
+            let is_constant = layer.kind == "DummyData" || layer.kind == "Parameter";
+            layer.bottoms.is_empty() && !layer.tops.is_empty() && !is_constant
+        };
+        let states = self.layers.iter().filter(has_data).map(|layer| layer.states.clone()).reduce(|a, b| a.or(&b));
+        states.filter(|states| self.inputs.is_empty() && !states.is_empty()).unwrap_or_else(|| self.states.all())
+    }
+
     /// Who makes and who reads each blob.
     pub fn wiring(&self) -> Wiring {
         Wiring::of(self)
