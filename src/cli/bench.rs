@@ -13,7 +13,7 @@ pub struct Arguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     count: Vec<u32>,
     /// Bit width; may be given more than once [default: both]
-    #[arg(long, value_name = "8|16", value_parser = bits)]
+    #[arg(long, value_name = "8|16", value_parser = super::bits)]
     bits: Vec<Bits>,
     /// Another library of the same interface, measured in turns on the same data. Its code is run: name one you trust.
     #[arg(long, value_name = "LIBGFPQ.so")]
@@ -21,10 +21,6 @@ pub struct Arguments {
     /// Print JSON.
     #[arg(long)]
     json: bool,
-}
-
-fn bits(text: &str) -> Result<Bits, String> {
-    text.parse().ok().and_then(Bits::from_number).ok_or_else(|| "give 8 or 16".to_owned())
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {

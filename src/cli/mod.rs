@@ -9,10 +9,13 @@ mod info;
 mod io;
 mod patch;
 mod prototxt;
+mod tensor;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::quant::Bits;
 
 /// Quantise Caffe networks for HiSilicon's NNIE: its number format GFPQ, in any Caffe tree and any network.
 #[derive(Parser)]
@@ -28,6 +31,8 @@ enum Command {
     Patch(patch::Arguments),
     /// Quant layers into a network's prototxt, out of it, and whether they are right.
     Prototxt(prototxt::Arguments),
+    /// The quantiser on an array in NumPy's format.
+    Tensor(tensor::Arguments),
     /// How fast the quantiser is here, beside the memory's own speed and beside another library.
     Bench(bench::Arguments),
     /// Version, CPU path and GPU state.
@@ -40,6 +45,7 @@ pub fn run() -> ExitCode {
     let outcome = match arguments.command {
         Command::Prototxt(arguments) => prototxt::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Tensor(arguments) => tensor::run(&arguments),
         Command::Info(arguments) => info::run(&arguments),
         Command::Patch(arguments) => patch::run(&arguments),
     };
@@ -52,6 +58,11 @@ pub fn run() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A bit width on the command line.
+fn bits(text: &str) -> Result<Bits, String> {
+    text.parse().ok().and_then(Bits::from_number).ok_or_else(|| "give 8 or 16".to_owned())
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

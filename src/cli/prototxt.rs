@@ -46,7 +46,7 @@ struct Files {
 #[derive(Args)]
 struct Select {
     /// The width of the NNIE's computation, 8 or 16.
-    #[arg(long, default_value = "8", value_parser = bits)]
+    #[arg(long, default_value = "8", value_parser = super::bits)]
     bits: Bits,
     /// More layer types to quantise in front of, besides the NNIE's own.
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
@@ -103,10 +103,6 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Command::StripQuant(arguments) => strip(arguments),
         Command::Check(arguments) => look(arguments),
     }
-}
-
-fn bits(text: &str) -> Result<Bits, String> {
-    text.parse().ok().and_then(Bits::from_number).ok_or_else(|| "give 8 or 16".to_owned())
 }
 
 impl Select {

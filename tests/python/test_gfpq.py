@@ -1,6 +1,10 @@
 """scripts/gfpq.py, and on the way the library as any language calls it."""
 
+import io
+import json
 import multiprocessing
+import os
+import subprocess
 import threading
 import unittest
 
@@ -53,6 +57,42 @@ class GfpqTest(unittest.TestCase):
         self.assertEqual(len(results), 8)
         for result in results:
             np.testing.assert_array_equal(result, expected)
+
+
+class TensorTest(unittest.TestCase):
+    """`gfpq tensor`."""
+
+    def run_tensor(self, data, *options):
+        file = io.BytesIO()
+        if isinstance(data, np.ndarray):
+            np.save(file, data)
+        else:
+            file.write(data)
+        command = [os.environ["GFPQ"], "tensor", "-", "--json", *options]
+        return subprocess.run(command, input=file.getvalue(), capture_output=True)
+
+    def test_types_shapes_and_orders_stay(self):
+        for dtype in (np.float32, np.float64):
+            for order in "CF":
+                data = np.array(large(3)[:60].reshape(3, 4, 5), dtype=dtype, order=order)
+                result = self.run_tensor(data, "--bits", "16")
+                out = np.load(io.BytesIO(result.stdout))
+                self.assertEqual((out.dtype, out.flags.f_contiguous), (data.dtype, data.flags.f_contiguous))
+                expected, delta = gfpq.quantise(data, 16)
+                np.testing.assert_array_equal(out, expected)
+                self.assertEqual(json.loads(result.stderr)["delta"], delta)
+
+    def test_a_given_parameter_is_the_range(self):
+        param = json.loads(self.run_tensor(np.array([9.0])).stderr)["param"]
+        out = np.load(io.BytesIO(self.run_tensor(np.array([1000.0]), "--param", param).stdout))
+        np.testing.assert_allclose(out, [8.724062], rtol=1e-6)
+
+    def test_bad_input_is_one_line(self):
+        for data, options, words in ((np.arange(3), [], b"float32 or float64"), (b"layer {", [], b"not a .npy file"),
+                                     (np.ones(3), ["--param", "xy"], b"32 hexadecimal digits")):
+            result = self.run_tensor(data, *options)
+            self.assertEqual((result.returncode, result.stdout, result.stderr.count(b"\n")), (1, b"", 1))
+            self.assertIn(words, result.stderr)
 
 
 if __name__ == "__main__":
