@@ -182,8 +182,8 @@ fn tokens(source: &str) -> impl Iterator<Item = (usize, &str)> {
             let start = at;
             if rest.starts_with("//") {
                 at += rest.find('\n').unwrap_or(rest.len());
-            } else if rest.starts_with("/*") {
-                at += rest[2..].find("*/").map_or(rest.len(), |end| end + 4);
+            } else if let Some(comment) = rest.strip_prefix("/*") {
+                at += comment.find("*/").map_or(rest.len(), |end| end + 4);
             } else if bytes[at] == b'"' || bytes[at] == b'\'' {
                 let quote = bytes[at];
                 at += 1;

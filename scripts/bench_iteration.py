@@ -1,0 +1,102 @@
+"""What Quant layers add to a training iteration: nets of LeNet's and of a ResNet's size, timed in turns with and without.
+
+Needs a patched Caffe (PYTHONPATH names its python folder) and the program gfpq. Prints medians and their ratio.
+"""
+
+import argparse
+import os
+import pathlib
+import statistics
+import subprocess
+import tempfile
+import time
+
+os.environ.setdefault("GLOG_minloglevel", "2")
+
+import caffe  # noqa: E402
+from caffe import layers as L, params as P  # noqa: E402
+
+FILLER = {"type": "msra"}
+
+
+def lenet():
+    """BVLC's LeNet on a batch of 64 images of 28 x 28."""
+    net = caffe.NetSpec()
+    net.data = L.DummyData(shape={"dim": [64, 1, 28, 28]}, data_filler={"type": "uniform"})
+    net.label = L.DummyData(shape={"dim": [64]})
+    net.conv1 = L.Convolution(net.data, num_output=20, kernel_size=5, weight_filler=FILLER)
+    net.pool1 = L.Pooling(net.conv1, kernel_size=2, stride=2, pool=P.Pooling.MAX)
+    net.conv2 = L.Convolution(net.pool1, num_output=50, kernel_size=5, weight_filler=FILLER)
+    net.pool2 = L.Pooling(net.conv2, kernel_size=2, stride=2, pool=P.Pooling.MAX)
+    net.ip1 = L.InnerProduct(net.pool2, num_output=500, weight_filler=FILLER)
+    net.relu1 = L.ReLU(net.ip1, in_place=True)
+    net.ip2 = L.InnerProduct(net.relu1, num_output=10, weight_filler=FILLER)
+    net.loss = L.SoftmaxWithLoss(net.ip2, net.label)
+    return net.to_proto()
+
+
+def conv_bn(bottom, channels, stride=1, kernel=3, relu=True):
+    conv = L.Convolution(bottom, num_output=channels, kernel_size=kernel, stride=stride, pad=kernel // 2,
+                         bias_term=False, weight_filler=FILLER)
+    scale = L.Scale(L.BatchNorm(conv, in_place=True), bias_term=True, in_place=True)
+    return L.ReLU(scale, in_place=True) if relu else scale
+
+
+def resnet():
+    """ResNet-18 on a batch of 4 images of 224 x 224."""
+    net = caffe.NetSpec()
+    net.data = L.DummyData(shape={"dim": [4, 3, 224, 224]}, data_filler={"type": "uniform"})
+    net.label = L.DummyData(shape={"dim": [4]})
+    x = L.Pooling(conv_bn(net.data, 64, 2, 7), kernel_size=3, stride=2, pool=P.Pooling.MAX)
+    for stage, channels in enumerate((64, 128, 256, 512)):
+        for block in range(2):
+            stride = 2 if stage > 0 and block == 0 else 1
+            short = conv_bn(x, channels, stride, 1, relu=False) if stride > 1 else x
+            body = conv_bn(conv_bn(x, channels, stride), channels, relu=False)
+            x = L.ReLU(L.Eltwise(body, short), in_place=True)
+    net.ip = L.InnerProduct(L.Pooling(x, pool=P.Pooling.AVE, global_pooling=True), num_output=1000, weight_filler=FILLER)
+    net.loss = L.SoftmaxWithLoss(net.ip, net.label)
+    return net.to_proto()
+
+
+def solver_for(folder, name, net):
+    path = folder / f"{name}_solver.prototxt"
+    path.write_text(f'net: "{net}" base_lr: 0 lr_policy: "fixed" max_iter: 1000000 snapshot_after_train: false')
+    return caffe.get_solver(str(path))
+
+
+def measure(folder, name, proto, gfpq, rounds):
+    plain = folder / f"{name}.prototxt"
+    plain.write_text(str(proto))
+    solvers = {"float": solver_for(folder, name, plain)}
+    for kind, options in (("data", []), ("data and weights", ["--weights"])):
+        out = folder / f"{name}_{len(solvers)}.prototxt"
+        subprocess.run([gfpq, "prototxt", "add-quant", plain, "-o", out, *options], check=True, capture_output=True)
+        solvers[kind] = solver_for(folder, out.stem, out)
+    times = {kind: [] for kind in solvers}
+    for solver in solvers.values():
+        solver.step(2)
+    for _ in range(rounds):
+        for kind, solver in solvers.items():
+            start = time.perf_counter()
+            solver.step(1)
+            times[kind].append(1000 * (time.perf_counter() - start))
+    medians = {kind: statistics.median(values) for kind, values in times.items()}
+    for kind, median in medians.items():
+        print(f"{name:8} {kind:17} {median:9.1f} ms   {median / medians['float']:.3f}", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--gfpq", required=True, help="the program gfpq")
+    parser.add_argument("--rounds", type=int, default=15)
+    arguments = parser.parse_args()
+    caffe.set_mode_cpu()
+    print("net      quantised          an iteration   to float")
+    with tempfile.TemporaryDirectory() as folder:
+        for name, build in (("LeNet", lenet), ("ResNet-18", resnet)):
+            measure(pathlib.Path(folder), name, build(), arguments.gfpq, arguments.rounds)
+
+
+if __name__ == "__main__":
+    main()
