@@ -44,7 +44,7 @@ fn both_sides_of_every_threshold() {
             let single: Vec<f32> = (0..format.steps())
                 .flat_map(|j| {
                     let at = format.thresholds_f32[j as usize] + (((octave + 127) as u32) << 23);
-                    [at - 1, at, at + 1, at - 1 | 1 << 31, at | 1 << 31].map(f32::from_bits)
+                    [at - 1, at, at + 1, (at - 1) | 1 << 31, at | 1 << 31].map(f32::from_bits)
                 })
                 .collect();
             check(&single, width, delta, |x| x.to_bits().into());
