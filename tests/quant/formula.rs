@@ -60,22 +60,6 @@ fn both_sides_of_every_threshold() {
     }
 }
 
-/// Large tensors go to the thread pool in pieces; the pieces must not show.
-#[test]
-fn pieces_of_a_large_tensor_do_not_show() {
-    let tensor: Vec<f32> = Bits(2).tensor(1_000_003).iter().map(|&x| x as f32).collect();
-    for width in WIDTHS {
-        let mut whole = tensor.clone();
-        let mut param = Param::default();
-        quantise(&mut whole, width, Mode::Init, &mut param);
-        let max = tensor.iter().fold(0f32, |m, x| m.max(x.abs()));
-        assert_eq!(param.delta, width.format().delta_for(f64::from(max)));
-        for (&x, &y) in tensor.iter().zip(&whole).step_by(97) {
-            assert_eq!(y.to_bits(), formula::quantise_value(x, width, param.delta).to_bits());
-        }
-    }
-}
-
 #[test]
 fn all_float32_ranges_give_the_formulas_delta() {
     let mut random = Bits(3);

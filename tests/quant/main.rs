@@ -3,6 +3,7 @@
 mod formula;
 mod golden;
 mod paths;
+mod threads;
 mod vendor;
 
 /// A small generator of reproducible bits (SplitMix64), so that a failing case can be named by its seed.

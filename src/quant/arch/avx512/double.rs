@@ -198,10 +198,12 @@ impl Kernel for Sixteen {
         let threshold = self.thresholds.look_up(index);
         let open = open | _mm512_mask_cmpeq_epi32_mask(keep, mantissa, threshold);
         let passed = _mm512_cmpge_epu32_mask(mantissa, threshold);
-        let index = _mm512_mask_add_epi32(index, passed, index, _mm512_set1_epi32(0x0101_0101));
+        let index = _mm512_mask_add_epi32(index, passed, index, _mm512_set1_epi32(0x0001_0101));
+        // The fourth byte, from the first.
+        let four = _mm512_or_si512(index, _mm512_slli_epi32::<24>(index));
         let octave = _mm512_and_si512(held, _mm512_set1_epi32(EXPONENT));
         let magnitude = _mm512_or_si512(octave, self.upper.look_up(index));
         let upper = _mm512_maskz_ternarylogic_epi32::<AND_OR>(keep, x, _mm512_set1_epi32(i32::MIN), magnitude);
-        (upper, _mm512_maskz_mov_epi32(keep, self.lower.look_up(index)), open)
+        (upper, _mm512_maskz_mov_epi32(keep, self.lower.look_up(four)), open)
     }
 }

@@ -148,7 +148,7 @@ impl Kernel for Sixteen {
         let mantissa = _mm512_and_si512(held, _mm512_set1_epi32(ONE_OCTAVE_F32 - 1));
         let index = self.estimate.last_passed(mantissa);
         let passed = _mm512_cmpge_epu32_mask(mantissa, self.thresholds.look_up(index));
-        let index = _mm512_mask_add_epi32(index, passed, index, _mm512_set1_epi32(0x0101_0101));
+        let index = _mm512_mask_add_epi32(index, passed, index, _mm512_set1_epi32(0x0001_0101));
         let octave = _mm512_and_si512(held, _mm512_set1_epi32(EXPONENT_F32));
         let magnitude = _mm512_sub_epi32(octave, self.lacks.look_up(index));
         _mm512_maskz_ternarylogic_epi32::<AND_OR>(keep, x, _mm512_set1_epi32(i32::MIN), magnitude)
