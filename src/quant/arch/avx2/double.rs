@@ -55,19 +55,29 @@ unsafe fn sweep<K: Kernel>(source: *const f64, destination: *mut f64, len: usize
             let sign = _mm256_and_si256(x, _mm256_set1_epi32(i32::MIN));
             let upper = _mm256_and_si256(keep, _mm256_or_si256(_mm256_or_si256(octave, upper), sign));
             let lower = _mm256_and_si256(keep, lower);
-            let y = [_mm256_unpacklo_epi32(lower, upper), _mm256_unpackhi_epi32(lower, upper)];
-            let y = y.map(|v| _mm256_castsi256_pd(v));
+            let mut low = _mm256_castsi256_pd(_mm256_unpacklo_epi32(lower, upper));
+            let mut high = _mm256_castsi256_pd(_mm256_unpackhi_epi32(lower, upper));
             // At a threshold, not finite, at the limit of what becomes zero.
             let open = _mm256_and_si256(keep, _mm256_cmpeq_epi32(_mm256_and_si256(sum, below), zero));
             let open = _mm256_or_si256(open, _mm256_cmpgt_epi32(magnitude, _mm256_set1_epi32(EXPONENT - 1)));
             let open = _mm256_or_si256(open, _mm256_cmpeq_epi32(magnitude, flush));
             let open = _mm256_movemask_ps(_mm256_castsi256_ps(open));
-            if open == 0 { y } else { decide([a, b], y, open, scale) }
+            if open != 0 {
+                let (mut x, mut y) = ([0.0; 8], [0.0; 8]);
+                _mm256_storeu_pd(x.as_mut_ptr(), a);
+                _mm256_storeu_pd(x.as_mut_ptr().add(4), b);
+                _mm256_storeu_pd(y.as_mut_ptr(), low);
+                _mm256_storeu_pd(y.as_mut_ptr().add(4), high);
+                decide(&x, &mut y, open as u32, scale);
+                low = _mm256_loadu_pd(y.as_ptr());
+                high = _mm256_loadu_pd(y.as_ptr().add(4));
+            }
+            (low, high)
         };
         let whole = len & !7;
         let mut i = 0;
         while i < whole {
-            let [a, b] = eight(_mm256_loadu_pd(source.add(i)), _mm256_loadu_pd(source.add(i + 4)));
+            let (a, b) = eight(_mm256_loadu_pd(source.add(i)), _mm256_loadu_pd(source.add(i + 4)));
             _mm256_storeu_pd(destination.add(i), a);
             _mm256_storeu_pd(destination.add(i + 4), b);
             i += 8;
@@ -76,29 +86,20 @@ unsafe fn sweep<K: Kernel>(source: *const f64, destination: *mut f64, len: usize
             let left = len - i;
             let masks = [first_words(2 * left), first_words(2 * left.saturating_sub(4))];
             let b = _mm256_maskload_pd(source.wrapping_add(i + 4), masks[1]);
-            let [a, b] = eight(_mm256_maskload_pd(source.add(i), masks[0]), b);
+            let (a, b) = eight(_mm256_maskload_pd(source.add(i), masks[0]), b);
             _mm256_maskstore_pd(destination.add(i), masks[0], a);
             _mm256_maskstore_pd(destination.wrapping_add(i + 4), masks[1], b);
         }
     }
 }
 
-/// `y` with the `open` ones of `x` decided one by one.
+/// Decides the `open` ones of `x` one by one.
 #[cold]
-#[target_feature(enable = "avx2")]
-fn decide(x: [__m256d; 2], y: [__m256d; 2], open: i32, scale: &Scale) -> [__m256d; 2] {
-    let (mut from, mut to) = ([0.0; 8], [0.0; 8]);
-    // SAFETY: all arrays have room for both vectors.
-    unsafe {
-        for i in 0..2 {
-            _mm256_storeu_pd(from.as_mut_ptr().add(4 * i), x[i]);
-            _mm256_storeu_pd(to.as_mut_ptr().add(4 * i), y[i]);
-        }
-        for lane in (0..8).filter(|lane| open >> lane & 1 == 1) {
-            let i = lane / 4 * 2 + lane % 2 + lane % 4 / 2 * 4;
-            to[i] = scalar::value_f64(from[i], scale);
-        }
-        [_mm256_loadu_pd(to.as_ptr()), _mm256_loadu_pd(to.as_ptr().add(4))]
+#[inline(never)]
+fn decide(x: &[f64; 8], y: &mut [f64; 8], open: u32, scale: &Scale) {
+    for lane in (0..8).filter(|lane| open >> lane & 1 == 1) {
+        let i = lane / 4 * 2 + lane % 2 + lane % 4 / 2 * 4;
+        y[i] = scalar::value_f64(x[i], scale);
     }
 }
 

@@ -75,14 +75,24 @@ unsafe fn sweep<K: Kernel>(source: *const f64, destination: *mut f64, len: usize
             // Within each 128 bits two of `a` and two of `b`; the unpacking puts them back.
             let upper = _mm512_castps_si512(_mm512_shuffle_ps::<0b11_01_11_01>(wide_a, wide_b));
             let (upper, lower, open) = kernel.quantise(upper);
-            let y = [_mm512_unpacklo_epi32(lower, upper), _mm512_unpackhi_epi32(lower, upper)];
-            let y = y.map(|v| _mm512_castsi512_pd(v));
-            if open == 0 { y } else { decide([a, b], y, open, scale) }
+            let mut low = _mm512_castsi512_pd(_mm512_unpacklo_epi32(lower, upper));
+            let mut high = _mm512_castsi512_pd(_mm512_unpackhi_epi32(lower, upper));
+            if open != 0 {
+                let (mut x, mut y) = ([0.0; 16], [0.0; 16]);
+                _mm512_storeu_pd(x.as_mut_ptr(), a);
+                _mm512_storeu_pd(x.as_mut_ptr().add(8), b);
+                _mm512_storeu_pd(y.as_mut_ptr(), low);
+                _mm512_storeu_pd(y.as_mut_ptr().add(8), high);
+                decide(&x, &mut y, open as u32, scale);
+                low = _mm512_loadu_pd(y.as_ptr());
+                high = _mm512_loadu_pd(y.as_ptr().add(8));
+            }
+            (low, high)
         };
         let whole = len & !15;
         let mut i = 0;
         while i < whole {
-            let [a, b] = sixteen(_mm512_loadu_pd(source.add(i)), _mm512_loadu_pd(source.add(i + 8)));
+            let (a, b) = sixteen(_mm512_loadu_pd(source.add(i)), _mm512_loadu_pd(source.add(i + 8)));
             _mm512_storeu_pd(destination.add(i), a);
             _mm512_storeu_pd(destination.add(i + 8), b);
             i += 16;
@@ -91,30 +101,20 @@ unsafe fn sweep<K: Kernel>(source: *const f64, destination: *mut f64, len: usize
             let mask = (1u32 << (len - i)) - 1;
             let [low, high] = [mask as u8, (mask >> 8) as u8];
             let b = source.wrapping_add(i + 8);
-            let [a, b] = sixteen(_mm512_maskz_loadu_pd(low, source.add(i)), _mm512_maskz_loadu_pd(high, b));
+            let (a, b) = sixteen(_mm512_maskz_loadu_pd(low, source.add(i)), _mm512_maskz_loadu_pd(high, b));
             _mm512_mask_storeu_pd(destination.add(i), low, a);
             _mm512_mask_storeu_pd(destination.wrapping_add(i + 8), high, b);
         }
     }
 }
 
-/// `y` with the `open` ones of `x` decided one by one.
+/// Decides the `open` ones of `x` one by one.
 #[cold]
-#[target_feature(enable = "avx512f")]
-fn decide(x: [__m512d; 2], y: [__m512d; 2], open: __mmask16, scale: &Scale) -> [__m512d; 2] {
-    let mut from = [0.0; 16];
-    let mut to = [0.0; 16];
-    // SAFETY: all arrays have room for both vectors.
-    unsafe {
-        for i in 0..2 {
-            _mm512_storeu_pd(from.as_mut_ptr().add(8 * i), x[i]);
-            _mm512_storeu_pd(to.as_mut_ptr().add(8 * i), y[i]);
-        }
-        for lane in (0..16).filter(|lane| open >> lane & 1 == 1) {
-            let i = lane / 4 * 2 + lane % 2 + lane % 4 / 2 * 8;
-            to[i] = scalar::value_f64(from[i], scale);
-        }
-        [_mm512_loadu_pd(to.as_ptr()), _mm512_loadu_pd(to.as_ptr().add(8))]
+#[inline(never)]
+fn decide(x: &[f64; 16], y: &mut [f64; 16], open: u32, scale: &Scale) {
+    for lane in (0..16).filter(|lane| open >> lane & 1 == 1) {
+        let i = lane / 4 * 2 + lane % 2 + lane % 4 / 2 * 8;
+        y[i] = scalar::value_f64(x[i], scale);
     }
 }
 
