@@ -1,22 +1,23 @@
-//! What the memory allows: a buffer read, and a buffer rewritten in place, as simply as can be.
+//! What the memory allows: a buffer read, and a buffer rewritten in place, as simply as can be and by the same threads
+//! as the quantiser.
 
-use rayon::prelude::*;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Bytes above which all cores work at it.
-const SHARED: usize = 1 << 22;
-const CHUNK: usize = 1 << 16;
+use crate::quant::parallel::{grain, pays, share};
 
 /// Reads all of `data`.
 pub fn read<T: Sync>(data: &[T]) -> u64 {
     let words = words(data);
-    if size_of_val(words) < SHARED { sum(words) } else { words.par_chunks(CHUNK).map(sum).sum() }
+    let total = AtomicU64::new(0);
+    share(pays(words), words.chunks(grain::<u64>()), |chunk| _ = total.fetch_add(sum(chunk), Ordering::Relaxed));
+    total.into_inner()
 }
 
 /// Rewrites all of `data`.
 pub fn rewrite<T: Send>(data: &mut [T]) {
     // SAFETY: as in `words`; and flipping the lowest mantissa bit of a float leaves a float.
     let words = unsafe { data.align_to_mut::<u64>().1 };
-    if size_of_val(words) < SHARED { flip(words) } else { words.par_chunks_mut(CHUNK).for_each(flip) }
+    share(pays(words), words.chunks_mut(grain::<u64>()), flip);
 }
 
 /// The eight-byte words in `data`, but for a few bytes at its ends.

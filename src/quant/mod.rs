@@ -16,7 +16,7 @@ pub mod arch;
 mod element;
 mod format;
 pub mod formula;
-mod parallel;
+pub(crate) mod parallel;
 mod param;
 
 pub use element::Element;
@@ -92,8 +92,18 @@ pub fn quantise_into<T: Element>(
     if source.len() != destination.len() {
         return Err(Error::LengthMismatch { source_len: source.len(), destination_len: destination.len() });
     }
-    let delta = resolve(source, bits, mode, param);
-    parallel::apply(source, destination, bits, delta);
+    if mode == Mode::Update && bits.format().contains(param.delta) {
+        // Rarely does an update change the scale: one pass then, on the guess that this one does not.
+        let max_abs = parallel::max_abs_and_apply(source, destination, bits, param.delta);
+        let delta = bits.format().delta_for(T::range_or_floor(max_abs));
+        if delta <= param.delta {
+            return Ok(());
+        }
+        param.delta = delta;
+    } else {
+        resolve(source, bits, mode, param);
+    }
+    parallel::apply(source, destination, bits, param.delta);
     Ok(())
 }
 

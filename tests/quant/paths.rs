@@ -111,7 +111,7 @@ fn both_sides_of_every_threshold() {
                 for octave in [lowest - 2, lowest - 1, lowest, lowest + 1, highest - 1, highest, highest + 1] {
                     for j in 0..steps as usize {
                         let at = format.thresholds_f32[j] + (((octave + 127) as u32) << 23);
-                        single.extend([at - 1, at, at + 1, at - 1 | 1 << 31, at | 1 << 31].map(f32::from_bits));
+                        single.extend([at - 1, at, at + 1, (at - 1) | 1 << 31, at | 1 << 31].map(f32::from_bits));
                         let at = format.thresholds_f64[j] + (((octave + 1023) as u64) << 52);
                         for d in [-300i64, -256, -255, -40, -3, -2, -1, 0, 1, 2, 3, 40, 254, 255, 256, 300] {
                             let x = f64::from_bits(at.wrapping_add_signed(d));

@@ -19,6 +19,8 @@ use super::{Bits, Element, Format};
 /// processor has what it takes.
 pub struct Path {
     name: &'static str,
+    /// Bytes of tensor from which help by another thread pays.
+    pub(super) worth_sharing: usize,
     pub(super) f32: Passes<f32>,
     pub(super) f64: Passes<f64>,
 }

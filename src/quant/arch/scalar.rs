@@ -5,6 +5,7 @@ use crate::quant::format::AMBIGUOUS;
 
 pub static PATH: Path = Path {
     name: "scalar",
+    worth_sharing: 1 << 17,
     f32: Passes { max_abs: max_abs_f32, apply: apply_f32 },
     f64: Passes { max_abs: max_abs_f64, apply: apply_f64 },
 };

@@ -1,4 +1,4 @@
-//! float64.
+//! float64: a value's upper half decides, unless it is the upper half of a threshold or a limit.
 
 use std::arch::x86_64::*;
 
@@ -12,30 +12,30 @@ pub unsafe fn apply(source: *const f64, destination: *mut f64, len: usize, scale
     // SAFETY: the caller's pointers are good for `len` values.
     unsafe {
         match scale.format.bits {
-            Bits::Eight => sweep_halves::<EightF64>(source, destination, len, scale),
-            Bits::Sixteen => sweep_halves::<SixteenF64>(source, destination, len, scale),
+            Bits::Eight => sweep::<Eight>(source, destination, len, scale),
+            Bits::Sixteen => sweep::<Sixteen>(source, destination, len, scale),
         }
     }
 }
 
 /// Of an upper half.
-const EXPONENT_UPPER: i32 = 0x7ff0_0000;
-const ONE_OCTAVE_UPPER: i32 = 1 << 20;
+const EXPONENT: i32 = 0x7ff0_0000;
+const ONE_OCTAVE: i32 = 1 << 20;
 
 /// The limits of a float64 scale, in upper halves.
-struct LimitsF64 {
+struct Limits {
     flush: [__m512i; 2],
     lowest: [__m512i; 2],
     highest: __m512i,
 }
 
-impl LimitsF64 {
+impl Limits {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vbmi")]
-    fn new(scale: &Scale) -> LimitsF64 {
+    fn new(scale: &Scale) -> Limits {
         let limits = &scale.f64;
         let upper = |b: u64| _mm512_set1_epi32((b >> 32) as i32);
-        LimitsF64 { flush: limits.flush.map(upper), lowest: limits.lowest.map(upper), highest: upper(limits.highest) }
+        Limits { flush: limits.flush.map(upper), lowest: limits.lowest.map(upper), highest: upper(limits.highest) }
     }
 
     /// Which values are not zero, of which values this cannot be said by the upper half, and the magnitudes held
@@ -49,13 +49,13 @@ impl LimitsF64 {
         let magnitude = _mm512_and_si512(x, _mm512_set1_epi32(i32::MAX));
         let keep = _mm512_cmpgt_epi32_mask(magnitude, flush);
         let open = _mm512_cmpeq_epi32_mask(magnitude, flush);
-        let open = open | _mm512_cmpge_epi32_mask(magnitude, _mm512_set1_epi32(EXPONENT_UPPER));
+        let open = open | _mm512_cmpge_epi32_mask(magnitude, _mm512_set1_epi32(EXPONENT));
         (keep, open, _mm512_max_epi32(_mm512_min_epi32(magnitude, self.highest), lowest))
     }
 }
 
 /// What is done to the upper halves of 16 float64 values.
-trait Halves {
+trait Kernel {
     /// # Safety
     /// The processor has the path's instruction set; so for all functions here.
     unsafe fn new(scale: &Scale) -> Self;
@@ -66,7 +66,7 @@ trait Halves {
 /// Runs a kernel over `len` values.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vbmi")]
-unsafe fn sweep_halves<K: Halves>(source: *const f64, destination: *mut f64, len: usize, scale: &Scale) {
+unsafe fn sweep<K: Kernel>(source: *const f64, destination: *mut f64, len: usize, scale: &Scale) {
     // SAFETY: all within `len` values, and a masked access touches no value outside its mask.
     unsafe {
         let kernel = K::new(scale);
@@ -75,14 +75,24 @@ unsafe fn sweep_halves<K: Halves>(source: *const f64, destination: *mut f64, len
             // Within each 128 bits two of `a` and two of `b`; the unpacking puts them back.
             let upper = _mm512_castps_si512(_mm512_shuffle_ps::<0b11_01_11_01>(wide_a, wide_b));
             let (upper, lower, open) = kernel.quantise(upper);
-            let y = [_mm512_unpacklo_epi32(lower, upper), _mm512_unpackhi_epi32(lower, upper)];
-            let y = y.map(|v| _mm512_castsi512_pd(v));
-            if open == 0 { y } else { decide([a, b], y, open, scale) }
+            let mut low = _mm512_castsi512_pd(_mm512_unpacklo_epi32(lower, upper));
+            let mut high = _mm512_castsi512_pd(_mm512_unpackhi_epi32(lower, upper));
+            if open != 0 {
+                let (mut x, mut y) = ([0.0; 16], [0.0; 16]);
+                _mm512_storeu_pd(x.as_mut_ptr(), a);
+                _mm512_storeu_pd(x.as_mut_ptr().add(8), b);
+                _mm512_storeu_pd(y.as_mut_ptr(), low);
+                _mm512_storeu_pd(y.as_mut_ptr().add(8), high);
+                decide(&x, &mut y, open as u32, scale);
+                low = _mm512_loadu_pd(y.as_ptr());
+                high = _mm512_loadu_pd(y.as_ptr().add(8));
+            }
+            (low, high)
         };
         let whole = len & !15;
         let mut i = 0;
         while i < whole {
-            let [a, b] = sixteen(_mm512_loadu_pd(source.add(i)), _mm512_loadu_pd(source.add(i + 8)));
+            let (a, b) = sixteen(_mm512_loadu_pd(source.add(i)), _mm512_loadu_pd(source.add(i + 8)));
             _mm512_storeu_pd(destination.add(i), a);
             _mm512_storeu_pd(destination.add(i + 8), b);
             i += 16;
@@ -91,45 +101,35 @@ unsafe fn sweep_halves<K: Halves>(source: *const f64, destination: *mut f64, len
             let mask = (1u32 << (len - i)) - 1;
             let [low, high] = [mask as u8, (mask >> 8) as u8];
             let b = source.wrapping_add(i + 8);
-            let [a, b] = sixteen(_mm512_maskz_loadu_pd(low, source.add(i)), _mm512_maskz_loadu_pd(high, b));
+            let (a, b) = sixteen(_mm512_maskz_loadu_pd(low, source.add(i)), _mm512_maskz_loadu_pd(high, b));
             _mm512_mask_storeu_pd(destination.add(i), low, a);
             _mm512_mask_storeu_pd(destination.wrapping_add(i + 8), high, b);
         }
     }
 }
 
-/// `y` with the `open` ones of `x` decided one by one.
+/// Decides the `open` ones of `x` one by one.
 #[cold]
-#[target_feature(enable = "avx512f")]
-fn decide(x: [__m512d; 2], y: [__m512d; 2], open: __mmask16, scale: &Scale) -> [__m512d; 2] {
-    let mut from = [0.0; 16];
-    let mut to = [0.0; 16];
-    // SAFETY: all arrays have room for both vectors.
-    unsafe {
-        for i in 0..2 {
-            _mm512_storeu_pd(from.as_mut_ptr().add(8 * i), x[i]);
-            _mm512_storeu_pd(to.as_mut_ptr().add(8 * i), y[i]);
-        }
-        for lane in (0..16).filter(|lane| open >> lane & 1 == 1) {
-            let i = lane / 4 * 2 + lane % 2 + lane % 4 / 2 * 8;
-            to[i] = scalar::value_f64(from[i], scale);
-        }
-        [_mm512_loadu_pd(to.as_ptr()), _mm512_loadu_pd(to.as_ptr().add(8))]
+#[inline(never)]
+fn decide(x: &[f64; 16], y: &mut [f64; 16], open: u32, scale: &Scale) {
+    for lane in (0..16).filter(|lane| open >> lane & 1 == 1) {
+        let i = lane / 4 * 2 + lane % 2 + lane % 4 / 2 * 8;
+        y[i] = scalar::value_f64(x[i], scale);
     }
 }
 
 /// 16 steps: as [`EightF32`], and one more register for the values' lower halves.
-struct EightF64 {
-    limits: LimitsF64,
+struct Eight {
+    limits: Limits,
     corrections: [__m512i; 2],
     upper: __m512i,
     lower: __m512i,
 }
 
-impl Halves for EightF64 {
+impl Kernel for Eight {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vbmi")]
-    unsafe fn new(scale: &Scale) -> EightF64 {
+    unsafe fn new(scale: &Scale) -> Eight {
         let format = scale.format;
         let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
         let odd = _mm512_or_si512(even, _mm512_set1_epi32(1));
@@ -142,10 +142,10 @@ impl Halves for EightF64 {
             ]
         };
         let upper = _mm512_permutex2var_epi32(values[0], odd, values[1]);
-        EightF64 {
-            limits: LimitsF64::new(scale),
+        Eight {
+            limits: Limits::new(scale),
             corrections,
-            upper: _mm512_and_si512(upper, _mm512_set1_epi32(ONE_OCTAVE_UPPER - 1)),
+            upper: _mm512_and_si512(upper, _mm512_set1_epi32(ONE_OCTAVE - 1)),
             lower: _mm512_permutex2var_epi32(values[0], even, values[1]),
         }
     }
@@ -160,27 +160,27 @@ impl Halves for EightF64 {
         let open = open | _mm512_mask_testn_epi32_mask(keep, sum, _mm512_set1_epi32(0xffff));
         let step = _mm512_srli_epi32::<16>(sum);
         let upper = _mm512_permutexvar_epi32(step, self.upper);
-        let magnitude = _mm512_ternarylogic_epi32::<AND_OR>(sum, _mm512_set1_epi32(EXPONENT_UPPER), upper);
+        let magnitude = _mm512_ternarylogic_epi32::<AND_OR>(sum, _mm512_set1_epi32(EXPONENT), upper);
         let upper = _mm512_maskz_ternarylogic_epi32::<AND_OR>(keep, x, _mm512_set1_epi32(i32::MIN), magnitude);
         (upper, _mm512_maskz_permutexvar_epi32(keep, step, self.lower), open)
     }
 }
 
 /// 128 steps: as [`SixteenF32`], and four more planes for the values' lower halves.
-struct SixteenF64 {
-    limits: LimitsF64,
+struct Sixteen {
+    limits: Limits,
     estimate: Estimate,
     thresholds: Loaded<3>,
     upper: Loaded<3>,
     lower: Loaded<4>,
 }
 
-impl Halves for SixteenF64 {
+impl Kernel for Sixteen {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vbmi")]
-    unsafe fn new(scale: &Scale) -> SixteenF64 {
-        SixteenF64 {
-            limits: LimitsF64::new(scale),
+    unsafe fn new(scale: &Scale) -> Sixteen {
+        Sixteen {
+            limits: Limits::new(scale),
             estimate: Estimate::new(),
             thresholds: THRESHOLDS_UPPER.load(),
             upper: VALUES_UPPER.load(),
@@ -193,15 +193,17 @@ impl Halves for SixteenF64 {
     unsafe fn quantise(&self, x: __m512i) -> (__m512i, __m512i, __mmask16) {
         let (keep, open, held) = self.limits.hold(x);
         let held = _mm512_add_epi32(held, _mm512_set1_epi32(SHIFT_UPPER as i32));
-        let mantissa = _mm512_and_si512(held, _mm512_set1_epi32(ONE_OCTAVE_UPPER - 1));
+        let mantissa = _mm512_and_si512(held, _mm512_set1_epi32(ONE_OCTAVE - 1));
         let index = self.estimate.last_passed(_mm512_slli_epi32::<3>(mantissa));
         let threshold = self.thresholds.look_up(index);
         let open = open | _mm512_mask_cmpeq_epi32_mask(keep, mantissa, threshold);
         let passed = _mm512_cmpge_epu32_mask(mantissa, threshold);
-        let index = _mm512_mask_add_epi32(index, passed, index, _mm512_set1_epi32(0x0101_0101));
-        let octave = _mm512_and_si512(held, _mm512_set1_epi32(EXPONENT_UPPER));
+        let index = _mm512_mask_add_epi32(index, passed, index, _mm512_set1_epi32(0x0001_0101));
+        // The fourth byte, from the first.
+        let four = _mm512_or_si512(index, _mm512_slli_epi32::<24>(index));
+        let octave = _mm512_and_si512(held, _mm512_set1_epi32(EXPONENT));
         let magnitude = _mm512_or_si512(octave, self.upper.look_up(index));
         let upper = _mm512_maskz_ternarylogic_epi32::<AND_OR>(keep, x, _mm512_set1_epi32(i32::MIN), magnitude);
-        (upper, _mm512_maskz_mov_epi32(keep, self.lower.look_up(index)), open)
+        (upper, _mm512_maskz_mov_epi32(keep, self.lower.look_up(four)), open)
     }
 }

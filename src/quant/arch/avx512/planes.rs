@@ -108,18 +108,21 @@ impl<const BYTES: usize> Planes<BYTES> {
 pub struct Loaded<const BYTES: usize>([[__m512i; 2]; BYTES]);
 
 impl<const BYTES: usize> Loaded<BYTES> {
-    /// Looks up what all bytes of a lane of `index` name with their lowest seven bits. Of three bytes the fourth becomes
-    /// zero.
+    /// Looks up what the bytes of a lane of `index` name with their lowest seven bits; a fourth byte without a plane stays
+    /// as it is.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vbmi")]
     pub fn look_up(&self, index: __m512i) -> __m512i {
-        let mut entry = if BYTES == 4 { index } else { _mm512_maskz_mov_epi8(0x7777_7777_7777_7777, index) };
+        let mut entry = index;
         for (p, plane) in self.0.iter().enumerate() {
             entry = _mm512_mask2_permutex2var_epi8(plane[0], entry, 0x1111_1111_1111_1111 << p, plane[1]);
         }
         entry
     }
 }
+
+/// The lowest three bytes of every lane.
+const THREE_BYTES: u64 = 0x7777_7777_7777_7777;
 
 /// The estimate of the last threshold passed.
 pub struct Estimate([__m512; 4]);
@@ -131,7 +134,7 @@ impl Estimate {
         Estimate(POLYNOMIAL.map(|c| _mm512_set1_ps(c)))
     }
 
-    /// For raised mantissas of 23 bits, as an index to look up: the last threshold passed or the one after it. Before
+    /// For raised mantissas of 23 bits, as an index for three bytes: the last threshold passed or the one after it. Before
     /// the first it may be that of the previous octave's last.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vbmi")]
@@ -141,6 +144,6 @@ impl Estimate {
         let estimate = _mm512_fmadd_ps(_mm512_fmadd_ps(_mm512_fmadd_ps(a, x, b), x, c), x, d);
         // At 256 to 512 the last seven bits before the point begin at bit 15.
         let bit_15 = _mm512_set1_epi64(0x2f2f_2f2f_0f0f_0f0f);
-        _mm512_multishift_epi64_epi8(bit_15, _mm512_castps_si512(estimate))
+        _mm512_maskz_multishift_epi64_epi8(THREE_BYTES, bit_15, _mm512_castps_si512(estimate))
     }
 }

@@ -42,25 +42,25 @@ pub unsafe fn apply(source: *const f32, destination: *mut f32, len: usize, scale
     // SAFETY: the caller's pointers are good for `len` values.
     unsafe {
         match scale.format.bits {
-            Bits::Eight => sweep::<EightF32>(source.cast(), destination.cast(), 4 * len, scale),
-            Bits::Sixteen => sweep::<SixteenF32>(source.cast(), destination.cast(), 4 * len, scale),
+            Bits::Eight => sweep::<Eight>(source.cast(), destination.cast(), 4 * len, scale),
+            Bits::Sixteen => sweep::<Sixteen>(source.cast(), destination.cast(), 4 * len, scale),
         }
     }
 }
 
 /// The limits of a float32 scale, raised by an octave.
-struct LimitsF32 {
+struct Limits {
     flush: [__m512i; 2],
     lowest: [__m512i; 2],
     highest: __m512i,
 }
 
-impl LimitsF32 {
+impl Limits {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vbmi")]
-    fn new(scale: &Scale) -> LimitsF32 {
+    fn new(scale: &Scale) -> Limits {
         let limits = &scale.f32;
-        LimitsF32 {
+        Limits {
             flush: limits.flush.map(|b| _mm512_set1_epi32(b as i32)),
             lowest: limits.lowest.map(|b| _mm512_set1_epi32(b as i32 + ONE_OCTAVE_F32)),
             highest: _mm512_set1_epi32(limits.highest as i32 + ONE_OCTAVE_F32),
@@ -84,16 +84,16 @@ impl LimitsF32 {
 }
 
 /// 16 steps: two registers hold the 32 corrections, one the values.
-struct EightF32 {
-    limits: LimitsF32,
+struct Eight {
+    limits: Limits,
     corrections: [__m512i; 2],
     values: __m512i,
 }
 
-impl Kernel for EightF32 {
+impl Kernel for Eight {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vbmi")]
-    unsafe fn new(scale: &Scale) -> EightF32 {
+    unsafe fn new(scale: &Scale) -> Eight {
         let octave = _mm512_set1_epi32(ONE_OCTAVE_F32);
         let format = scale.format;
         // SAFETY: the tables have 32 and 16 entries.
@@ -103,7 +103,7 @@ impl Kernel for EightF32 {
             (halves.map(|half| _mm512_sub_epi32(half, octave)), _mm512_loadu_epi32(format.values_f32.as_ptr().cast()))
         };
         let mantissa = _mm512_set1_epi32(ONE_OCTAVE_F32 - 1);
-        EightF32 { limits: LimitsF32::new(scale), corrections, values: _mm512_and_si512(values, mantissa) }
+        Eight { limits: Limits::new(scale), corrections, values: _mm512_and_si512(values, mantissa) }
     }
 
     #[inline]
@@ -121,19 +121,19 @@ impl Kernel for EightF32 {
 }
 
 /// 128 steps: twelve registers hold the thresholds and the values.
-struct SixteenF32 {
-    limits: LimitsF32,
+struct Sixteen {
+    limits: Limits,
     estimate: Estimate,
     thresholds: Loaded<3>,
     lacks: Loaded<3>,
 }
 
-impl Kernel for SixteenF32 {
+impl Kernel for Sixteen {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vbmi")]
-    unsafe fn new(scale: &Scale) -> SixteenF32 {
-        SixteenF32 {
-            limits: LimitsF32::new(scale),
+    unsafe fn new(scale: &Scale) -> Sixteen {
+        Sixteen {
+            limits: Limits::new(scale),
             estimate: Estimate::new(),
             thresholds: THRESHOLDS.load(),
             lacks: LACKS.load(),
@@ -148,7 +148,7 @@ impl Kernel for SixteenF32 {
         let mantissa = _mm512_and_si512(held, _mm512_set1_epi32(ONE_OCTAVE_F32 - 1));
         let index = self.estimate.last_passed(mantissa);
         let passed = _mm512_cmpge_epu32_mask(mantissa, self.thresholds.look_up(index));
-        let index = _mm512_mask_add_epi32(index, passed, index, _mm512_set1_epi32(0x0101_0101));
+        let index = _mm512_mask_add_epi32(index, passed, index, _mm512_set1_epi32(0x0001_0101));
         let octave = _mm512_and_si512(held, _mm512_set1_epi32(EXPONENT_F32));
         let magnitude = _mm512_sub_epi32(octave, self.lacks.look_up(index));
         _mm512_maskz_ternarylogic_epi32::<AND_OR>(keep, x, _mm512_set1_epi32(i32::MIN), magnitude)

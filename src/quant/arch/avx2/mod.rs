@@ -1,0 +1,106 @@
+//! AVX2: the algorithm of `avx512`, in half the width and without masks.
+
+mod double;
+mod single;
+
+use std::arch::x86_64::*;
+
+use super::{Passes, Path};
+
+pub static PATH: Path = Path {
+    name: "avx2",
+    worth_sharing: 3 << 18,
+    f32: Passes { max_abs: max_abs_f32, apply: single::apply },
+    f64: Passes { max_abs: max_abs_f64, apply: double::apply },
+};
+
+pub fn available() -> bool {
+    is_x86_feature_detected!("avx2")
+}
+
+const EXPONENT_F32: i32 = 0x7f80_0000;
+const EXPONENT_F64: i64 = 0x7ff0_0000_0000_0000;
+const ONE_OCTAVE_F32: i32 = 1 << 23;
+
+/// All ones in the first `count` words.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn first_words(count: usize) -> __m256i {
+    _mm256_cmpgt_epi32(_mm256_set1_epi32(count as i32), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))
+}
+
+/// Per lane of 32 bits, `b` where the sign bit of `by` is set, else `a`.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn select(a: __m256i, b: __m256i, by: __m256i) -> __m256i {
+    let [a, b, by] = [a, b, by].map(|v| _mm256_castsi256_ps(v));
+    _mm256_castps_si256(_mm256_blendv_ps(a, b, by))
+}
+
+/// Per lane of 64 bits.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn select_wide(a: __m256i, b: __m256i, by: __m256i) -> __m256i {
+    let [a, b, by] = [a, b, by].map(|v| _mm256_castsi256_pd(v));
+    _mm256_castpd_si256(_mm256_blendv_pd(a, b, by))
+}
+
+#[target_feature(enable = "avx2")]
+unsafe fn max_abs_f32(data: &[f32]) -> f32 {
+    let infinity = _mm256_set1_epi32(EXPONENT_F32);
+    let larger = |max: __m256i, x: __m256i| {
+        let magnitude = _mm256_and_si256(x, _mm256_set1_epi32(i32::MAX));
+        let nan = _mm256_cmpgt_epi32(magnitude, infinity);
+        _mm256_max_epi32(max, _mm256_andnot_si256(nan, magnitude))
+    };
+    let mut max = [_mm256_setzero_si256(); 4];
+    let (blocks, rest) = data.as_chunks::<32>();
+    for block in blocks {
+        for (i, max) in max.iter_mut().enumerate() {
+            // SAFETY: within the block.
+            *max = larger(*max, unsafe { _mm256_loadu_si256(block.as_ptr().add(8 * i).cast()) });
+        }
+    }
+    for chunk in rest.chunks(8) {
+        // SAFETY: the mask ends with the chunk.
+        max[0] = larger(max[0], unsafe { _mm256_maskload_epi32(chunk.as_ptr().cast(), first_words(chunk.len())) });
+    }
+    let [a, b, c, d] = max;
+    let mut lanes = [0u32; 8];
+    // SAFETY: eight lanes.
+    unsafe {
+        let max = _mm256_max_epi32(_mm256_max_epi32(a, b), _mm256_max_epi32(c, d));
+        _mm256_storeu_si256(lanes.as_mut_ptr().cast(), max);
+    }
+    f32::from_bits(lanes.into_iter().fold(0, u32::max))
+}
+
+#[target_feature(enable = "avx2")]
+unsafe fn max_abs_f64(data: &[f64]) -> f64 {
+    let infinity = _mm256_set1_epi64x(EXPONENT_F64);
+    let larger = |max: __m256i, x: __m256i| {
+        let magnitude = _mm256_and_si256(x, _mm256_set1_epi64x(i64::MAX));
+        let nan = _mm256_cmpgt_epi64(magnitude, infinity);
+        let number = _mm256_andnot_si256(nan, magnitude);
+        select_wide(max, number, _mm256_cmpgt_epi64(number, max))
+    };
+    let mut max = [_mm256_setzero_si256(); 4];
+    let (blocks, rest) = data.as_chunks::<16>();
+    for block in blocks {
+        for (i, max) in max.iter_mut().enumerate() {
+            // SAFETY: within the block.
+            *max = larger(*max, unsafe { _mm256_loadu_si256(block.as_ptr().add(4 * i).cast()) });
+        }
+    }
+    for chunk in rest.chunks(4) {
+        let mask = first_words(2 * chunk.len());
+        // SAFETY: the mask ends with the chunk.
+        max[0] = larger(max[0], unsafe { _mm256_maskload_epi64(chunk.as_ptr().cast(), mask) });
+    }
+    let mut lanes = [[0u64; 4]; 4];
+    for (lanes, max) in lanes.iter_mut().zip(max) {
+        // SAFETY: four lanes.
+        unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), max) }
+    }
+    f64::from_bits(lanes.into_iter().flatten().fold(0, u64::max))
+}

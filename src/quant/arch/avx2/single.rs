@@ -1,0 +1,163 @@
+//! float32.
+
+use std::arch::x86_64::*;
+
+use super::{EXPONENT_F32, ONE_OCTAVE_F32, first_words, select};
+use crate::quant::Bits;
+use crate::quant::arch::Scale;
+
+/// What is done to the 32 bytes of a vector.
+trait Kernel {
+    /// # Safety
+    /// The processor has AVX2; so for all functions here.
+    unsafe fn new(scale: &Scale) -> Self;
+    unsafe fn quantise(&self, x: __m256i) -> __m256i;
+}
+
+/// Runs a kernel over `len` words of four bytes.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn sweep<K: Kernel>(source: *const i32, destination: *mut i32, len: usize, scale: &Scale) {
+    // SAFETY: all within `len` words, and a masked access touches no word outside its mask.
+    unsafe {
+        let kernel = K::new(scale);
+        let whole = len & !7;
+        let mut i = 0;
+        while i < whole {
+            let y = kernel.quantise(_mm256_loadu_si256(source.add(i).cast()));
+            _mm256_storeu_si256(destination.add(i).cast(), y);
+            i += 8;
+        }
+        if i < len {
+            let mask = first_words(len - i);
+            let y = kernel.quantise(_mm256_maskload_epi32(source.add(i), mask));
+            _mm256_maskstore_epi32(destination.add(i), mask, y);
+        }
+    }
+}
+
+#[target_feature(enable = "avx2")]
+pub unsafe fn apply(source: *const f32, destination: *mut f32, len: usize, scale: &Scale) {
+    // SAFETY: the caller's pointers are good for `len` values.
+    unsafe {
+        match scale.format.bits {
+            Bits::Eight => sweep::<Eight>(source.cast(), destination.cast(), len, scale),
+            Bits::Sixteen => sweep::<Sixteen>(source.cast(), destination.cast(), len, scale),
+        }
+    }
+}
+
+/// The limits of a float32 scale, raised by an octave.
+struct Limits {
+    flush: [__m256i; 2],
+    lowest: [__m256i; 2],
+    highest: __m256i,
+}
+
+impl Limits {
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn new(scale: &Scale) -> Limits {
+        let limits = &scale.f32;
+        Limits {
+            flush: limits.flush.map(|b| _mm256_set1_epi32(b as i32)),
+            lowest: limits.lowest.map(|b| _mm256_set1_epi32(b as i32 + ONE_OCTAVE_F32)),
+            highest: _mm256_set1_epi32(limits.highest as i32 + ONE_OCTAVE_F32),
+        }
+    }
+
+    /// Which values are not zero, and their magnitudes raised and held within the limits.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn hold(&self, x: __m256i) -> (__m256i, __m256i) {
+        let flush = select(self.flush[0], self.flush[1], x);
+        let lowest = select(self.lowest[0], self.lowest[1], x);
+        let magnitude = _mm256_and_si256(x, _mm256_set1_epi32(i32::MAX));
+        // As numbers, so that NaN is not among them.
+        let (a, b) = (_mm256_castsi256_ps(magnitude), _mm256_castsi256_ps(flush));
+        let keep = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_GT_OQ>(a, b));
+        let raised = _mm256_add_epi32(magnitude, _mm256_set1_epi32(ONE_OCTAVE_F32));
+        (keep, _mm256_max_epi32(_mm256_min_epi32(raised, self.highest), lowest))
+    }
+}
+
+/// The sum's octave, the value's mantissa and the sign of `x`, where `keep` has it.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn assemble_f32(x: __m256i, keep: __m256i, sum: __m256i, mantissa: __m256i) -> __m256i {
+    let octave = _mm256_and_si256(sum, _mm256_set1_epi32(EXPONENT_F32));
+    let sign = _mm256_and_si256(x, _mm256_set1_epi32(i32::MIN));
+    _mm256_and_si256(keep, _mm256_or_si256(_mm256_or_si256(octave, mantissa), sign))
+}
+
+/// 16 steps: four registers hold the 32 corrections, two the values.
+struct Eight {
+    limits: Limits,
+    corrections: [__m256i; 4],
+    values: [__m256i; 2],
+}
+
+impl Kernel for Eight {
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn new(scale: &Scale) -> Eight {
+        let (octave, mantissa) = (_mm256_set1_epi32(ONE_OCTAVE_F32), _mm256_set1_epi32(ONE_OCTAVE_F32 - 1));
+        // SAFETY: within the tables, which have 32 and 16 entries.
+        let load = |table: &[u32], i: usize| unsafe { _mm256_loadu_si256(table.as_ptr().add(i).cast()) };
+        let corrections = scale.format.corrections_f32;
+        let values = scale.format.values_f32;
+        Eight {
+            limits: Limits::new(scale),
+            corrections: [0, 8, 16, 24].map(|i| _mm256_sub_epi32(load(corrections, i), octave)),
+            values: [0, 8].map(|i| _mm256_and_si256(load(values, i), mantissa)),
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn quantise(&self, x: __m256i) -> __m256i {
+        let (keep, held) = self.limits.hold(x);
+        // A look-up reads the lowest three bits of an index; the next ones choose among look-ups.
+        let cell = _mm256_srli_epi32::<18>(held);
+        let (bit_3, bit_4) = (_mm256_slli_epi32::<10>(held), _mm256_slli_epi32::<9>(held));
+        let [a, b, c, d] = self.corrections.map(|table| _mm256_permutevar8x32_epi32(table, cell));
+        let correction = select(select(a, b, bit_3), select(c, d, bit_3), bit_4);
+        let sum = _mm256_add_epi32(held, correction);
+        let step = _mm256_srli_epi32::<19>(sum);
+        let [a, b] = self.values.map(|table| _mm256_permutevar8x32_epi32(table, step));
+        assemble_f32(x, keep, sum, select(a, b, _mm256_slli_epi32::<9>(sum)))
+    }
+}
+
+/// 128 steps, looked up in memory.
+struct Sixteen {
+    limits: Limits,
+    corrections: *const i32,
+    values: *const i32,
+}
+
+impl Kernel for Sixteen {
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn new(scale: &Scale) -> Sixteen {
+        Sixteen {
+            limits: Limits::new(scale),
+            corrections: scale.format.corrections_f32.as_ptr().cast(),
+            values: scale.format.values_f32.as_ptr().cast(),
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn quantise(&self, x: __m256i) -> __m256i {
+        let (keep, held) = self.limits.hold(x);
+        let cell = _mm256_and_si256(_mm256_srli_epi32::<15>(held), _mm256_set1_epi32(255));
+        // SAFETY: the table has 256 entries.
+        let correction = unsafe { _mm256_i32gather_epi32::<4>(self.corrections, cell) };
+        let sum = _mm256_sub_epi32(_mm256_add_epi32(held, correction), _mm256_set1_epi32(ONE_OCTAVE_F32));
+        let step = _mm256_and_si256(_mm256_srli_epi32::<16>(sum), _mm256_set1_epi32(127));
+        // SAFETY: the table has 128 entries.
+        let value = unsafe { _mm256_i32gather_epi32::<4>(self.values, step) };
+        assemble_f32(x, keep, sum, _mm256_and_si256(value, _mm256_set1_epi32(ONE_OCTAVE_F32 - 1)))
+    }
+}
