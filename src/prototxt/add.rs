@@ -203,7 +203,7 @@ impl<'a> Plan<'a> {
                     plan.warn_of_other_width(&earlier, number, bottom, wire, bits);
                     continue;
                 }
-                let in_place = layer.is_in_place(bottom);
+                let in_place = layer.tops.iter().any(|top| top.name == blob.name);
                 if let Some(top) = earlier.usable(net, &wiring, number, bottom, bits).filter(|_| !in_place) {
                     plan.rewired.push(((number, bottom), top.clone()));
                     continue;
@@ -233,7 +233,10 @@ impl<'a> Plan<'a> {
         let known = by_blob.entry((blob, bits)).or_default();
         // The latest first: an older version of the blob is not likely to be read again.
         let recent = known.iter().rev().take(RECENT).copied();
-        let shared = recent.into_iter().find(|&quant| !in_place && self.quants[quant].serves(&versions));
+        // A layer that writes over a blob has a Quant of its own for it, however often it reads the blob.
+        let own = |quant: &Quant| quant.in_place && quant.readers[0].0 == reader.0;
+        let serves = |quant: &Quant| if in_place { own(quant) } else { quant.serves(&versions) };
+        let shared = recent.into_iter().find(|&quant| serves(&self.quants[quant]));
         match shared {
             Some(quant) => {
                 let quant = &mut self.quants[quant];
