@@ -63,7 +63,7 @@ pub fn add_quant(document: &Document, selection: &Selection, weights: bool) -> R
     if document.root().children().next().is_none() {
         return Err(EditError::Empty);
     }
-    let nets = Net::all(document);
+    let nets = Net::all(document)?;
     let mut edits = Edits::default();
     let mut result = Quantised {
         text: Vec::new(),

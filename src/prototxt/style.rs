@@ -146,29 +146,25 @@ fn indentation(gap: &[u8]) -> Option<&[u8]> {
     line.iter().all(u8::is_ascii_whitespace).then_some(line)
 }
 
-/// A string's text saying `name`, where `old` said what `name` begins with: the end is put in, so that what the text
+/// A string's text saying `name`, where `value` says what `name` begins with: the end is put in, so that what the text
 /// looked like stays.
 pub(super) fn lengthened(value: Field<'_>, name: &[u8]) -> Vec<u8> {
     let (old, text) = (value.string(), value.value_text());
-    match (name.strip_prefix(old.as_slice()), value.kind()) {
-        (Some(end), Kind::String) => {
-            let (body, quote) = text.split_at(text.len() - 1);
-            let mut text = body.to_vec();
-            literal::encode_inside(end, quote[0], &mut text);
-            text.push(quote[0]);
+    let quote = text[text.len() - 1];
+    match name.strip_prefix(old.as_slice()) {
+        Some(end) => {
+            let mut text = text[..text.len() - 1].to_vec();
+            literal::encode_inside(end, quote, &mut text);
+            text.push(quote);
             text
         }
-        (_, Kind::String) => literal::encode(name, text[0]),
-        _ => name.to_vec(),
+        None => literal::encode(name, text[0]),
     }
 }
 
 /// The reverse of [`lengthened`].
 pub(super) fn shortened(value: Field<'_>, name: &[u8]) -> Vec<u8> {
     let (old, text) = (value.string(), value.value_text());
-    if value.kind() != Kind::String {
-        return name.to_vec();
-    }
     let quote = text[text.len() - 1];
     let cut = old.strip_prefix(name).and_then(|end| {
         let mut tail = Vec::new();

@@ -13,9 +13,9 @@ pub fn assert_tiled(document: &Document) {
     while let Some(field) = open.pop() {
         assert_eq!(field.gap().end, field.range().start);
         assert!(done <= field.gap().start, "fields overlap");
-        let brackets = &source[done..field.gap().start];
-        assert!(brackets.iter().all(|b| b"{}<>[],; \t\r\n".contains(b) || brackets.contains(&b'#')), "{brackets:?}");
-        assert!(is_trivia(&source[field.gap()]), "{:?}", String::from_utf8_lossy(&source[field.gap()]));
+        // Between a field and the next one's space: ends of messages and lists, and separators.
+        assert!(is_made_of(&source[done..field.gap().start], "{}<>[],;"), "{:?}", &source[done..field.gap().start]);
+        assert!(is_made_of(&source[field.gap()], ""), "{:?}", String::from_utf8_lossy(&source[field.gap()]));
         done = field.value_range().start;
         match field.kind() {
             Kind::Message | Kind::List => {
@@ -29,11 +29,12 @@ pub fn assert_tiled(document: &Document) {
     }
 }
 
-fn is_trivia(gap: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(gap);
-    text.trim_start_matches('\u{feff}').lines().all(|line| {
+/// Whether a text is space, comments and these characters.
+fn is_made_of(text: &[u8], characters: &str) -> bool {
+    let text = String::from_utf8_lossy(text);
+    text.trim_start_matches('\u{feff}').split('\n').all(|line| {
         let code = line.split('#').next().unwrap_or_default();
-        code.trim_matches([' ', '\t', '\r', '\u{b}', '\u{c}']).is_empty()
+        code.chars().all(|c| " \t\r\u{b}\u{c}".contains(c) || characters.contains(c))
     })
 }
 

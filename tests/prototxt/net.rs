@@ -5,7 +5,7 @@ use gfpq::prototxt::net::{Era, Net, Producer};
 use crate::{fixture, parse};
 
 fn only(text: &str) -> Net {
-    let mut nets = Net::all(&parse(text));
+    let mut nets = Net::all(&parse(text)).unwrap();
     assert_eq!(nets.len(), 1);
     nets.remove(0)
 }
@@ -79,9 +79,9 @@ fn old_nets_are_understood() {
 #[test]
 fn a_solver_may_hold_nets() {
     let text = "base_lr: 0.1 net_param { layer { name: 'a' } } test_net_param { layer { name: 'b' } layer { } }";
-    let nets = Net::all(&parse(text));
+    let nets = Net::all(&parse(text)).unwrap();
     assert_eq!(nets.iter().map(|net| net.layers.len()).collect::<Vec<_>>(), [1, 2]);
-    assert!(Net::all(&parse("net: 'train_val.prototxt'")).is_empty());
+    assert!(Net::all(&parse("net: 'train_val.prototxt'")).unwrap().is_empty());
 }
 
 #[test]
@@ -90,4 +90,14 @@ fn shared_parameters_are_named() {
         only("layer { name: 'a' param { name: 'w' } param { lr_mult: 1 } } layer { name: 'b' param { name: 'w' } }");
     assert_eq!(net.layers[0].params, ["w"]);
     assert_eq!(net.layers[0].params, net.layers[1].params);
+}
+
+#[test]
+fn what_caffe_would_refuse_is_refused() {
+    let refuse = |text: &str| Net::all(&parse(text)).unwrap_err().to_string();
+    assert_eq!(refuse("layer {\n  bottom: data\n}"), "line 2: expected a string in quotes as the value of `bottom`");
+    assert_eq!(refuse("layer { name: 5 }"), "line 1: expected a string in quotes as the value of `name`");
+    assert_eq!(refuse("layer { type: CONVOLUTION }"), "line 1: expected a string in quotes as the value of `type`");
+    assert_eq!(refuse("layer: [{}, 5]"), "line 1: expected a message, `{ … }` as the value of `layer`");
+    assert!(Net::all(&parse("input: 5")).unwrap().is_empty());
 }

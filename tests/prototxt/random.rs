@@ -27,6 +27,22 @@ impl<'a> Choices<'a> {
     }
 }
 
+/// Writes random nets to GFPQ_NETS, for scripts/prototxt_trees.py to judge.
+#[test]
+#[ignore = "writes files"]
+fn random_nets_for_other_judges() {
+    let folder = std::env::var("GFPQ_NETS").expect("a folder in GFPQ_NETS");
+    let mut state = 0u64;
+    for number in 0..400 {
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 56) as u8
+        };
+        let bytes: Vec<u8> = (0..600).map(|_| next()).collect();
+        std::fs::write(format!("{folder}/random{number}.prototxt"), net(&mut Choices::new(&bytes))).unwrap();
+    }
+}
+
 struct Layer {
     name: String,
     kind: &'static str,
@@ -152,15 +168,14 @@ impl Writer<'_, '_> {
     fn layer(&mut self, layer: &Layer) {
         let angle = self.choices.rarely();
         self.out.push(if angle { '<' } else { '{' });
-        let mut order = self.choices.below(4);
-        for _ in 0..4 {
+        let first = self.choices.below(4);
+        for order in first..first + 4 {
             match order % 4 {
                 0 => self.field("name", &layer.name),
                 1 => self.field("type", layer.kind),
                 2 => self.fields("bottom", &layer.bottoms),
                 _ => self.fields("top", &layer.tops),
             }
-            order += 1;
         }
         for (name, rule) in &layer.rules {
             self.space();
