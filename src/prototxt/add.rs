@@ -63,7 +63,7 @@ pub fn add_quant(document: &Document, selection: &Selection, weights: bool) -> R
     if document.root().children().next().is_none() {
         return Err(EditError::Empty);
     }
-    let nets = Net::all(document);
+    let nets = Net::all(document)?;
     let mut edits = Edits::default();
     let mut result = Quantised {
         text: Vec::new(),
@@ -101,6 +101,39 @@ pub fn add_quant(document: &Document, selection: &Selection, weights: bool) -> R
     Ok(result)
 }
 
+/// Versions of a blob and the states in which each is read: at most one in any state; `None` where nothing makes one.
+#[derive(Clone)]
+struct Versions {
+    made: HashMap<Option<Producer>, StateSet>,
+    covered: StateSet,
+}
+
+impl Versions {
+    fn of(wire: &Wire) -> Versions {
+        let missing = (!wire.missing.is_empty()).then(|| (None, wire.missing.clone()));
+        let made = wire.sources.iter().map(|source| (Some(source.producer), source.states.clone())).chain(missing);
+        let made: HashMap<_, _> = made.collect();
+        let covered = made.values().fold(wire.missing.clone(), |covered, states| covered.or(states));
+        Versions { made, covered }
+    }
+
+    /// Whether no state has one version here and another there.
+    fn agree_with(&self, other: &Versions) -> bool {
+        other.made.iter().all(|(producer, states)| match self.made.get(producer) {
+            Some(same) => !states.without(same).meets(&self.covered),
+            None => !states.meets(&self.covered),
+        })
+    }
+
+    fn add(&mut self, other: Versions) {
+        self.covered = self.covered.or(&other.covered);
+        for (producer, states) in other.made {
+            let known = self.made.entry(producer).or_insert_with(|| states.clone());
+            *known = known.or(&states);
+        }
+    }
+}
+
 /// A Quant layer to be.
 struct Quant {
     name: BString,
@@ -108,8 +141,7 @@ struct Quant {
     bits: Bits,
     /// Layer and bottom, in order.
     readers: Vec<Port>,
-    /// The versions of the blob that it may meet; `None` where nothing makes one.
-    sources: Vec<(Option<Producer>, StateSet)>,
+    versions: Versions,
     rules: Rules,
     /// Its one reader writes over its own bottom, so this one must, too.
     in_place: bool,
@@ -118,13 +150,11 @@ struct Quant {
 impl Quant {
     /// Whether a reader of `wire` may share this Quant: in every state both see the same version, and every version
     /// is made before this Quant's place.
-    fn serves(&self, wire: &[(Option<Producer>, StateSet)]) -> bool {
+    fn serves(&self, wire: &Versions) -> bool {
         let place = self.readers[0].0;
-        !self.in_place
-            && wire.iter().all(|(producer, states)| {
-                let is_before = producer.and_then(Producer::layer).is_none_or(|layer| layer < place);
-                is_before && !self.sources.iter().any(|(other, theirs)| other != producer && theirs.meets(states))
-            })
+        let is_before =
+            |producer: &Option<Producer>| producer.and_then(Producer::layer).is_none_or(|layer| layer < place);
+        !self.in_place && wire.made.keys().all(is_before) && self.versions.agree_with(wire)
     }
 
     fn top(&self) -> &BString {
@@ -173,7 +203,7 @@ impl<'a> Plan<'a> {
                     plan.warn_of_other_width(&earlier, number, bottom, wire, bits);
                     continue;
                 }
-                let in_place = layer.is_in_place(bottom);
+                let in_place = layer.tops.iter().any(|top| top.name == blob.name);
                 if let Some(top) = earlier.usable(net, &wiring, number, bottom, bits).filter(|_| !in_place) {
                     plan.rewired.push(((number, bottom), top.clone()));
                     continue;
@@ -183,7 +213,7 @@ impl<'a> Plan<'a> {
                     let (layer, blob) = (&layer.name, &blob.name);
                     plan.warnings.push(format!("layer `{layer}` reads `{blob}`, which nothing makes in {states}"));
                 }
-                plan.join(&mut by_blob, (number, bottom), blob_sources(wire), bits, in_place);
+                plan.join(&mut by_blob, (number, bottom), Versions::of(wire), bits, in_place);
             }
         }
         plan.give_rules();
@@ -195,7 +225,7 @@ impl<'a> Plan<'a> {
         &mut self,
         by_blob: &mut HashMap<(&'a BString, Bits), Vec<usize>>,
         reader: Port,
-        sources: Vec<(Option<Producer>, StateSet)>,
+        versions: Versions,
         bits: Bits,
         in_place: bool,
     ) {
@@ -203,22 +233,20 @@ impl<'a> Plan<'a> {
         let known = by_blob.entry((blob, bits)).or_default();
         // The latest first: an older version of the blob is not likely to be read again.
         let recent = known.iter().rev().take(RECENT).copied();
-        let shared = recent.into_iter().find(|&quant| !in_place && self.quants[quant].serves(&sources));
+        // A layer that writes over a blob has a Quant of its own for it, however often it reads the blob.
+        let own = |quant: &Quant| quant.in_place && quant.readers[0].0 == reader.0;
+        let serves = |quant: &Quant| if in_place { own(quant) } else { quant.serves(&versions) };
+        let shared = recent.into_iter().find(|&quant| serves(&self.quants[quant]));
         match shared {
             Some(quant) => {
                 let quant = &mut self.quants[quant];
                 quant.readers.push(reader);
-                for (producer, states) in sources {
-                    match quant.sources.iter_mut().find(|(known, _)| *known == producer) {
-                        Some((_, known)) => *known = known.or(&states),
-                        None => quant.sources.push((producer, states)),
-                    }
-                }
+                quant.versions.add(versions);
             }
             None => {
                 known.push(self.quants.len());
                 let (name, blob, rules) = (BString::default(), blob.clone(), Rules::default());
-                self.quants.push(Quant { name, blob, bits, readers: vec![reader], sources, rules, in_place });
+                self.quants.push(Quant { name, blob, bits, readers: vec![reader], versions, rules, in_place });
             }
         }
     }
@@ -240,11 +268,11 @@ impl<'a> Plan<'a> {
                         match parts.iter_mut().find(|(known, _)| *known == rules) {
                             Some((_, part)) => part.readers.push(reader),
                             None => {
-                                let (name, blob, sources) =
-                                    (BString::default(), quant.blob.clone(), quant.sources.clone());
-                                let (bits, in_place, readers) = (quant.bits, quant.in_place, vec![reader]);
-                                let rules_of_part = rules.clone();
-                                let part = Quant { name, blob, bits, readers, sources, rules: rules_of_part, in_place };
+                                let (readers, versions) = (vec![reader], quant.versions.clone());
+                                let (name, blob, bits) = (BString::default(), quant.blob.clone(), quant.bits);
+                                let own = rules.clone();
+                                let part =
+                                    Quant { name, blob, bits, readers, versions, rules: own, in_place: quant.in_place };
                                 parts.push((rules, part));
                             }
                         }
@@ -332,12 +360,6 @@ fn rewire(document: &Document, bottom: Id, name: &[u8], edits: &mut Edits) {
     edits.replace(value.value_range(), lengthened(value, name));
 }
 
-fn blob_sources(wire: &Wire) -> Vec<(Option<Producer>, StateSet)> {
-    let made = wire.sources.iter().map(|source| (Some(source.producer), source.states.clone()));
-    let missing = (!wire.missing.is_empty()).then(|| (None, wire.missing.clone()));
-    made.chain(missing).collect()
-}
-
 /// Rules that admit a Quant exactly where its readers take part, or everywhere when the blob is there everywhere.
 fn shared_rules(net: &Net, quant: &Quant) -> Option<Rules> {
     let readers = || quant.readers.iter().map(|&(layer, _)| &net.layers[layer]);
@@ -361,8 +383,7 @@ fn shared_rules(net: &Net, quant: &Quant) -> Option<Rules> {
         }
         return Some(Rules { include, exclude: Vec::new() });
     }
-    let made = quant.sources.iter().filter(|(producer, _)| producer.is_some());
-    let is_everywhere = made.map(|(_, states)| states.clone()).reduce(|a, b| a.or(&b)) == Some(all);
+    let is_everywhere = quant.versions.covered == all && !quant.versions.made.contains_key(&None);
     is_everywhere.then(Rules::default)
 }
 

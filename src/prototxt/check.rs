@@ -117,7 +117,7 @@ pub fn check(document: &Document, selection: &Selection, target: Target) -> Resu
     if document.root().children().next().is_none() {
         return Err(EditError::Empty);
     }
-    let nets = Net::all(document);
+    let nets = Net::all(document)?;
     if nets.is_empty() {
         return Err(EditError::NoLayers);
     }

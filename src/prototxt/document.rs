@@ -87,10 +87,12 @@ impl Document {
         match parser::parse(&source) {
             Ok(nodes) => Ok(Document { source, nodes }),
             Err((at, message)) => {
-                let message = if source.contains(&0) {
-                    "expected a text: this is binary data (a .caffemodel? that is for `gfpq model`)".to_owned()
-                } else {
-                    message
+                let message = match source.as_slice() {
+                    [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "expected a text in UTF-8: this is UTF-16".to_owned(),
+                    text if text.contains(&0) => {
+                        "expected a text: this is binary data (a .caffemodel? that is for `gfpq model`)".to_owned()
+                    }
+                    _ => message,
                 };
                 Err(ParseError::new(file, &source, at, message))
             }

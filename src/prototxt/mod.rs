@@ -48,6 +48,9 @@ pub enum EditError {
     /// There is nothing to check.
     #[error("has no layers: a solver's net is the file it names")]
     NoLayers,
+    /// A layer whose fields are not what Caffe takes.
+    #[error(transparent)]
+    Mistyped(#[from] net::Mistyped),
     /// A net whose layers have no room for a type given as a string.
     #[error(
         "line {line}: `layers` is Caffe's old form, which has no Quant layer: run Caffe's own \

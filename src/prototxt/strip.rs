@@ -34,7 +34,7 @@ pub fn strip_quant(document: &Document) -> Result<Stripped, EditError> {
     if document.root().children().next().is_none() {
         return Err(EditError::Empty);
     }
-    let nets = Net::all(document);
+    let nets = Net::all(document)?;
     let mut edits = Edits::default();
     let mut result = Stripped { text: Vec::new(), removed: Vec::new(), rewired: 0, weights: false, nets: nets.len() };
     for net in &nets {

@@ -16,7 +16,7 @@ pub(super) struct Style {
     /// Between a scalar's name and its value: `: `.
     colon: Vec<u8>,
     quote: u8,
-    /// The space before a layer's fields, `None` where a layer is one line.
+    /// The space before a layer's fields, `None` where the first stands on the layer's own line.
     indent: Option<Vec<u8>>,
     pub eol: &'static [u8],
 }
@@ -48,11 +48,12 @@ impl Style {
             .map(|field| &source[field.range().start + field.name().len()..field.value_range().start])
             .filter(|between| between.iter().all(|b| matches!(b, b':' | b' ' | b'\t')))
             .unwrap_or(b": ");
-        let indent = layer.children().find_map(|field| indentation(&source[field.gap()])).map(<[u8]>::to_vec);
-        let around = &source[layer.gap().start..value.end];
-        let line_end = around.iter().position(|&b| b == b'\n').map(|at| (around, at));
-        let line_end = line_end.or_else(|| source.iter().position(|&b| b == b'\n').map(|at| (source, at)));
-        let is_dos = line_end.is_some_and(|(text, at)| at > 0 && text[at - 1] == b'\r');
+        let first = layer.children().next();
+        let indent = first.and_then(|field| indentation(&source[field.gap()])).map(<[u8]>::to_vec);
+        // Whole lines are put in after a line's end, or at the file's start, where one is looked for further on.
+        let around = if layer.gap().start == 0 { source } else { &source[layer.gap().start..value.end] };
+        let line_end = around.iter().position(|&b| b == b'\n');
+        let is_dos = line_end.is_some_and(|at| at > 0 && around[at - 1] == b'\r');
         Style {
             open,
             close: if bracket == b'<' { b'>' } else { b'}' },
@@ -145,29 +146,25 @@ fn indentation(gap: &[u8]) -> Option<&[u8]> {
     line.iter().all(u8::is_ascii_whitespace).then_some(line)
 }
 
-/// A string's text saying `name`, where `old` said what `name` begins with: the end is put in, so that what the text
+/// A string's text saying `name`, where `value` says what `name` begins with: the end is put in, so that what the text
 /// looked like stays.
 pub(super) fn lengthened(value: Field<'_>, name: &[u8]) -> Vec<u8> {
     let (old, text) = (value.string(), value.value_text());
-    match (name.strip_prefix(old.as_slice()), value.kind()) {
-        (Some(end), Kind::String) => {
-            let (body, quote) = text.split_at(text.len() - 1);
-            let mut text = body.to_vec();
-            literal::encode_inside(end, quote[0], &mut text);
-            text.push(quote[0]);
+    let quote = text[text.len() - 1];
+    match name.strip_prefix(old.as_slice()) {
+        Some(end) => {
+            let mut text = text[..text.len() - 1].to_vec();
+            literal::encode_inside(end, quote, &mut text);
+            text.push(quote);
             text
         }
-        (_, Kind::String) => literal::encode(name, text[0]),
-        _ => name.to_vec(),
+        None => literal::encode(name, text[0]),
     }
 }
 
 /// The reverse of [`lengthened`].
 pub(super) fn shortened(value: Field<'_>, name: &[u8]) -> Vec<u8> {
     let (old, text) = (value.string(), value.value_text());
-    if value.kind() != Kind::String {
-        return name.to_vec();
-    }
     let quote = text[text.len() - 1];
     let cut = old.strip_prefix(name).and_then(|end| {
         let mut tail = Vec::new();

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use bstr::BString;
 
-use super::document::{Document, Field, Id};
+use super::document::{Document, Field, Id, Kind};
 pub use states::{Phase, Rule, Rules, StateSet, States};
 pub use wiring::{Port, Producer, Source, Wire, Wiring};
 
@@ -22,6 +22,18 @@ pub enum Era {
     Today,
     /// `layers`, whose type is an enum's name (V1) or which hold a `layer` (V0).
     Old,
+}
+
+/// A value that Caffe would refuse.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: expected {wanted} as the value of `{field}`")]
+pub struct Mistyped {
+    /// Where.
+    pub line: usize,
+    /// The field.
+    pub field: &'static str,
+    /// What it takes.
+    pub wanted: &'static str,
 }
 
 /// A name that a layer reads or makes, and the field that says it.
@@ -81,14 +93,24 @@ pub struct Net {
 
 impl Net {
     /// The nets of a document: the document itself where it has layers, and those that a solver holds.
-    pub fn all(document: &Document) -> Vec<Net> {
+    ///
+    /// # Errors
+    /// [`Mistyped`] where Caffe would refuse a field of a layer for what its value is.
+    pub fn all(document: &Document) -> Result<Vec<Net>, Mistyped> {
         let root = document.root();
         let held = NET_FIELDS.iter().flat_map(|name| root.all(name));
-        std::iter::once(root).chain(held).map(Net::read).filter(|net| !net.layers.is_empty()).collect()
+        let nets: Result<Vec<Net>, Wrong<'_>> = std::iter::once(root).chain(held).map(Net::read).collect();
+        match nets {
+            Ok(nets) => Ok(nets.into_iter().filter(|net| !net.layers.is_empty()).collect()),
+            Err(Wrong { value, field, wanted }) => {
+                let line = document.line_starts().line(value.value_range().start);
+                Err(Mistyped { line, field, wanted })
+            }
+        }
     }
 
     /// The net in a message, which need not have layers.
-    pub fn read(message: Field<'_>) -> Net {
+    fn read(message: Field<'_>) -> Result<Net, Wrong<'_>> {
         // Where a net has both, Caffe ignores the old ones.
         let today: Vec<Field<'_>> = message.all("layer").collect();
         let (era, fields) = match today.is_empty() {
@@ -99,7 +121,7 @@ impl Net {
         let states = States::of(rules.iter());
         // Files repeat the same few rules: each is looked at once.
         let mut known: HashMap<Rules, StateSet> = HashMap::new();
-        let layers = fields
+        let layers: Result<Vec<Layer>, Wrong<'_>> = fields
             .into_iter()
             .zip(rules)
             .map(|(layer, rules)| {
@@ -107,7 +129,10 @@ impl Net {
                 read_layer(layer, era, rules, admitted)
             })
             .collect();
-        Net { id: message.id(), era, inputs: blobs(message, "input"), layers, states }
+        let layers = layers?;
+        // A file without layers may be anything, and its `input` mean anything.
+        let inputs = if layers.is_empty() { Vec::new() } else { blobs(message, "input")? };
+        Ok(Net { id: message.id(), era, inputs, layers, states })
     }
 
     /// The states in which the net is meant to run: those for which it has data. Files for training alone, or nets
@@ -127,30 +152,51 @@ impl Net {
     }
 }
 
-fn read_layer(layer: Field<'_>, era: Era, rules: Rules, states: StateSet) -> Layer {
+/// A value that is not what its field takes.
+struct Wrong<'a> {
+    value: Field<'a>,
+    field: &'static str,
+    wanted: &'static str,
+}
+
+fn read_layer(layer: Field<'_>, era: Era, rules: Rules, states: StateSet) -> Result<Layer, Wrong<'_>> {
+    if layer.kind() != Kind::Message {
+        let field = if era == Era::Old { "layers" } else { "layer" };
+        return Err(Wrong { value: layer, field, wanted: "a message, `{ … }`" });
+    }
     // A V0 layer keeps its name and type one level further in.
     let inner = match era {
         Era::Old => layer.first("layer").unwrap_or(layer),
         Era::Today => layer,
     };
-    let string = |name| inner.first(name).map(|value| value.string()).unwrap_or_default();
-    let kind = string("type");
+    let first = |name| inner.first(name).map(|value| string(value, name)).transpose();
     let kind = match era {
-        Era::Old => old_types::today(&kind).map_or(kind.clone(), BString::from),
-        Era::Today => kind,
+        Era::Old => {
+            let kind = inner.first("type").map(|value| value.string()).unwrap_or_default();
+            old_types::today(&kind).map_or(kind, BString::from)
+        }
+        Era::Today => first("type")?.unwrap_or_default(),
     };
-    Layer {
+    let params = layer.all("param").filter_map(|param| param.first("name"));
+    Ok(Layer {
         id: layer.id(),
-        name: string("name"),
+        name: first("name")?.unwrap_or_default(),
         kind,
-        bottoms: blobs(layer, "bottom"),
-        tops: blobs(layer, "top"),
-        params: layer.all("param").filter_map(|param| param.first("name")).map(|name| name.string()).collect(),
+        bottoms: blobs(layer, "bottom")?,
+        tops: blobs(layer, "top")?,
+        params: params.map(|name| name.string()).collect(),
         rules,
         states,
-    }
+    })
 }
 
-fn blobs(message: Field<'_>, name: &str) -> Vec<Blob> {
-    message.all(name).map(|value| Blob { name: value.string(), id: value.id() }).collect()
+fn blobs<'a>(message: Field<'a>, name: &'static str) -> Result<Vec<Blob>, Wrong<'a>> {
+    message.all(name).map(|value| Ok(Blob { name: string(value, name)?, id: value.id() })).collect()
+}
+
+fn string<'a>(value: Field<'a>, field: &'static str) -> Result<BString, Wrong<'a>> {
+    match value.kind() {
+        Kind::String => Ok(value.string()),
+        _ => Err(Wrong { value, field, wanted: "a string in quotes" }),
+    }
 }

@@ -1,0 +1,218 @@
+//! Where Quant layers go.
+
+use gfpq::prototxt::{EditError, Selection, add_quant};
+use gfpq::quant::Bits;
+
+use crate::{added, fixture, parse, quantised, stripped, there_and_back};
+
+fn names(text: &str, selection: &Selection) -> Vec<(String, u32)> {
+    let quantised = quantised(text, selection);
+    quantised.added.iter().map(|quant| (quant.name.to_string(), quant.bits.number())).collect()
+}
+
+fn lines_of<'a>(text: &'a str, word: &str) -> Vec<&'a str> {
+    text.lines().filter(|line| line.contains(word)).map(str::trim).collect()
+}
+
+#[test]
+fn a_quant_looks_like_its_neighbour() {
+    let text = there_and_back(
+        "name: 'n'\ninput: 'data'\n\n# first\nlayer {\n    name: 'c'\n    type: 'Convolution'\n    bottom: 'data'\n    top: 'c'\n}\n",
+    );
+    let expected = "name: 'n'\ninput: 'data'\n\nlayer {\n    name: 'data_quant'\n    type: 'Quant'\n    bottom: 'data'\n    \
+        top: 'data_quant'\n    param { lr_mult: 0 decay_mult: 0 }\n    quant_param { quant_bits: 8 quant_en: 1 }\n}\n\n\
+        # first\nlayer {\n    name: 'c'\n    type: 'Convolution'\n    bottom: 'data_quant'\n    top: 'c'\n}\n";
+    assert_eq!(text, expected);
+}
+
+#[test]
+fn every_fixture_comes_back() {
+    for name in ["odd.prototxt", "train_val.prototxt", "residual.prototxt"] {
+        let text = fixture(name);
+        let with = there_and_back(&text);
+        assert_ne!(with, text);
+        assert_eq!(with.contains("\r\n"), text.contains("\r\n"));
+        assert_eq!(with.replace("\r\n", "").contains('\r'), text.replace("\r\n", "").contains('\r'));
+        let weights = add_quant(&parse(&text), &Selection::new(Bits::Sixteen), true).unwrap();
+        let weights = String::from_utf8(weights.text).unwrap();
+        assert_eq!(lines_of(&weights, "weight_quant_param").len(), 1);
+        assert_eq!(stripped(&weights), text, "{weights}");
+    }
+}
+
+#[test]
+fn one_quant_for_both_phases_and_one_for_each_width() {
+    let selection = Selection::default();
+    let expected = [("data_quant", 8), ("conv1_quant16", 16), ("conv1_quant", 8), ("sum_quant", 8), ("side_quant", 8)];
+    assert_eq!(names(&fixture("train_val.prototxt"), &selection), expected.map(|(name, bits)| (name.to_owned(), bits)));
+    let sixteen = names(&fixture("train_val.prototxt"), &Selection::new(Bits::Sixteen));
+    assert!(sixteen.iter().all(|(name, bits)| name.ends_with("_quant") && *bits == 16));
+    assert_eq!(sixteen.len(), 4);
+}
+
+#[test]
+fn rules_are_those_of_the_readers() {
+    let data = "input: 'x'\n";
+    let conv =
+        |rules: &str, n: u32| format!("layer {{ name: 'c{n}' type: 'Convolution' bottom: 'x' top: 'c{n}' {rules} }}\n");
+    let cases = [
+        (vec![""], vec![]),
+        (vec!["include { phase: TRAIN }"], vec!["include { phase: TRAIN }"]),
+        (vec!["include { phase: TRAIN }", "include { phase: TEST }"], vec![]),
+        (vec!["include { phase: TRAIN }", ""], vec![]),
+        (vec!["exclude { phase: TRAIN }", "exclude { phase: TRAIN }"], vec!["exclude { phase: TRAIN }"]),
+        (vec!["exclude { phase: TRAIN }", "include { phase: TEST }"], vec!["exclude { phase: TRAIN }"]),
+        (
+            vec!["include { stage: 'a' }", "include { stage: 'b' min_level: 2 }"],
+            vec!["include { stage: 'a' }", "include { min_level: 2 stage: 'b' }"],
+        ),
+    ];
+    for (rules, expected) in cases {
+        let text = rules.iter().enumerate().map(|(n, rule)| conv(rule, n as u32));
+        let text: String = std::iter::once(data.to_owned()).chain(text).collect();
+        let with = there_and_back(&text);
+        let quants = lines_of(&with, "type: 'Quant'");
+        assert_eq!(quants.len(), 1, "{rules:?}: {with}");
+        let rules_of =
+            |line: &str| line.split("top: 'x_quant' ").nth(1).unwrap().split("param").next().unwrap().trim().to_owned();
+        assert_eq!(rules_of(quants[0]), expected.join(" "), "{rules:?}");
+    }
+}
+
+#[test]
+fn readers_that_never_meet_share_a_name() {
+    // The second phase's data come after the first phase's reader: one Quant cannot stand before both.
+    let text = "layer { name: 'a' type: 'Data' top: 'x' include { phase: TRAIN } }
+        layer { name: 'ca' type: 'Convolution' bottom: 'x' top: 'y' include { phase: TRAIN } }
+        layer { name: 'b' type: 'Data' top: 'x' include { phase: TEST } }
+        layer { name: 'cb' type: 'Convolution' bottom: 'x' top: 'y' include { phase: TEST } }
+        layer { name: 'ip' type: 'InnerProduct' bottom: 'y' top: 'z' }\n";
+    there_and_back(text);
+    let names = names(text, &Selection::default());
+    assert_eq!(names.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["x_quant", "x_quant", "y_quant"]);
+}
+
+#[test]
+fn train_and_test_files_get_the_same_names() {
+    let body = "layer { name: 'c' type: 'Convolution' bottom: 'data' top: 'c' }
+        layer { name: 'drop' type: 'Dropout' bottom: 'c' top: 'c' include { phase: TRAIN } }
+        layer { name: 'p_hp' type: 'Pooling' bottom: 'c' top: 'p' }\n";
+    let train =
+        format!("layer {{ name: 'd' type: 'Data' top: 'data' top: 'label' include {{ phase: TRAIN }} }}\n{body}");
+    let test = format!(
+        "name: 'deploy'\ninput: 'data'\n{}",
+        body.replace("layer { name: 'drop' type: 'Dropout' bottom: 'c' top: 'c' include { phase: TRAIN } }", "")
+    );
+    assert_eq!(names(&train, &Selection::default()), names(&test, &Selection::default()));
+}
+
+#[test]
+fn names_that_are_taken_are_left() {
+    let text = "input: 'x' layer { name: 'x_quant' type: 'ReLU' bottom: 'x' top: 'x_quant_2' }
+        layer { name: 'c' type: 'Convolution' bottom: 'x' top: 'c' }\n";
+    there_and_back(text);
+    assert_eq!(names(text, &Selection::default()), [("x_quant_3".to_owned(), 8)]);
+}
+
+#[test]
+fn versions_of_a_blob_get_quants_of_their_own() {
+    let text = "input: 'x'
+        layer { name: 'a' type: 'Convolution' bottom: 'x' top: 'a' }
+        layer { name: 'relu' type: 'ReLU' bottom: 'x' top: 'x' }
+        layer { name: 'b' type: 'Convolution' bottom: 'x' top: 'b' }
+        layer { name: 'c' type: 'Convolution' bottom: 'x' top: 'c' }\n";
+    there_and_back(text);
+    assert_eq!(names(text, &Selection::default()).len(), 2);
+}
+
+#[test]
+fn a_layer_in_place_gets_its_quant_in_place() {
+    let with = there_and_back("input: 'x'\nlayer { name: 'dw' type: 'DepthwiseConv' bottom: 'x' top: 'x' }\n");
+    assert_eq!(
+        lines_of(&with, "Quant"),
+        ["layer { name: 'x_quant' type: 'Quant' bottom: 'x' top: 'x' \
+        param { lr_mult: 0 decay_mult: 0 } quant_param { quant_bits: 8 quant_en: 1 } }"]
+    );
+}
+
+#[test]
+fn others_keep_the_floats() {
+    let with = there_and_back(
+        "input: 'x' input: 'l'
+        layer { name: 'c' type: 'Convolution' bottom: 'x' top: 'c' }
+        layer { name: 'cat' type: 'Concat' bottom: 'x' bottom: 'c' top: 'cat' }
+        layer { name: 'loss' type: 'SoftmaxWithLoss' bottom: 'cat' bottom: 'l' }\n",
+    );
+    assert!(with.contains("type: 'Concat' bottom: 'x' bottom: 'c'"));
+    assert_eq!(with.matches("_quant'").count(), 3);
+}
+
+#[test]
+fn the_selection_is_followed() {
+    let text = "input: 'x'
+        layer { name: 'stem/a' type: 'Convolution' bottom: 'x' top: 'a' }
+        layer { name: 'stem/b' type: 'Convolution' bottom: 'a' top: 'b' }
+        layer { name: 'head' type: 'Interp' bottom: 'b' top: 'c' }\n";
+    let selection = |f: fn(Selection) -> Selection| names(text, &f(Selection::default()));
+    assert_eq!(selection(|s| s.without(&["stem*".into()]).unwrap()), []);
+    assert_eq!(selection(|s| s.without(&["*/a".into()]).unwrap()), [("a_quant".to_owned(), 8)]);
+    let expected = [("x_quant", 8), ("a_quant16", 16)].map(|(name, bits)| (name.to_owned(), bits));
+    assert_eq!(selection(|s| s.with_sixteen(&["*/b".into()]).unwrap()), expected);
+    assert_eq!(selection(|s| s.with_types(["Interp".into()])).len(), 3);
+    assert!(Selection::default().without(&["a[".into()]).is_err());
+    let idle = Selection::default().without(&["nobody".into()]).unwrap();
+    assert_eq!(quantised(text, &idle).warnings, ["no layer's name matches `nobody`"]);
+}
+
+#[test]
+fn an_earlier_quant_serves_the_rest() {
+    let text = "input: 'x'\nlayer { name: 'a' type: 'Convolution' bottom: 'x' top: 'a' }
+        layer { name: 'b' type: 'Convolution' bottom: 'x' top: 'b' }\n";
+    let some = quantised(text, &Selection::default().without(&["b".into()]).unwrap());
+    let all = added(std::str::from_utf8(&some.text).unwrap());
+    assert_eq!(all, added(text));
+    assert_eq!(stripped(&all), text);
+}
+
+#[test]
+fn another_width_is_left_and_said() {
+    let text = added("input: 'x'\nlayer { name: 'a' type: 'Convolution' bottom: 'x' top: 'a' }\n");
+    let again = quantised(&text, &Selection::new(Bits::Sixteen));
+    assert_eq!(again.text, text.as_bytes());
+    assert!(again.warnings[0].contains("quantised in 8"), "{:?}", again.warnings);
+}
+
+#[test]
+fn layers_in_lists_and_solvers_are_found() {
+    let text = there_and_back(
+        "net_param {\n  input: 'x'\n  layer: [\n    { name: 'a' type: 'Pooling' bottom: 'x' top: 'a' },\n    \
+         { name: 'b' type: 'Pooling' bottom: 'a' top: 'b' }\n  ]\n}\nbase_lr: 1\n",
+    );
+    assert_eq!(lines_of(&text, "type: 'Quant'").len(), 2);
+    assert!(text.contains("\n    { name: 'x_quant'"));
+}
+
+#[test]
+fn a_blob_nobody_makes_is_said() {
+    let quantised = quantised("layer { name: 'a' type: 'Pooling' bottom: 'x' top: 'a' }", &Selection::default());
+    assert_eq!(quantised.added.len(), 1);
+    assert!(quantised.warnings[0].contains("nothing makes"), "{:?}", quantised.warnings);
+}
+
+#[test]
+fn old_layers_are_refused_where_there_is_something_to_add() {
+    let error = add_quant(&parse(fixture("old.prototxt")), &Selection::default(), true).unwrap_err();
+    assert_eq!(error, EditError::OldLayers { line: 8 });
+    assert!(error.to_string().contains("upgrade_net_proto_text"));
+    let idle = "layers { name: 'r' type: RELU bottom: 'x' top: 'x' }";
+    assert_eq!(quantised(idle, &Selection::default()).text, idle.as_bytes());
+}
+
+#[test]
+fn solvers_stay_and_nothing_is_refused() {
+    let solver = "net: \"train_val.prototxt\"\nbase_lr: 0.01 # as before\n";
+    assert_eq!(there_and_back(solver), solver);
+    for empty in ["", " \n\t", "# only a comment", "\u{feff}"] {
+        assert_eq!(add_quant(&parse(empty), &Selection::default(), false).unwrap_err(), EditError::Empty);
+    }
+}

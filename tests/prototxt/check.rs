@@ -1,0 +1,82 @@
+//! What check says.
+
+use gfpq::prototxt::{EditError, Fault, Report, Selection, Severity, Target, check};
+
+use crate::{added, fixture, parse};
+
+fn report(text: &str, target: Target) -> Report {
+    check(&parse(text), &Selection::default(), target).unwrap()
+}
+
+fn faults(text: &str) -> Vec<(Fault, String)> {
+    report(text, Target::Train).findings.into_iter().map(|f| (f.fault, f.layer.to_string())).collect()
+}
+
+#[test]
+fn what_add_quant_made_is_right() {
+    for name in ["odd.prototxt", "train_val.prototxt", "residual.prototxt"] {
+        assert_eq!(faults(&added(&fixture(name))), [], "{name}");
+        assert_eq!(report(&fixture(name), Target::Compiler).findings, [], "{name}");
+    }
+}
+
+#[test]
+fn every_fault_is_found() {
+    let named = |fault, layer: &str| (fault, layer.to_owned());
+    let text = "input: 'x'
+        layer { name: 'q' type: 'Quant' bottom: 'x' top: 'xq' quant_param { quant_bits: 16 } }
+        layer { name: 'qq' type: 'Quant' bottom: 'xq' top: 'xqq' }
+        layer { name: 'idle' type: 'Quant' bottom: 'x' top: 'idle' }
+        layer { name: 'odd' type: 'Quant' bottom: 'x' }
+        layer { name: 'c1' type: 'Convolution' bottom: 'x' top: 'c1' }
+        layer { name: 'c2' type: 'Convolution' bottom: 'xq' top: 'c2' }
+        layer { name: 'c3' type: 'Convolution' bottom: 'xqq' top: 'c3' }
+        layer { name: 'lost' type: 'Eltwise' bottom: 'nowhere' top: 'lost' }
+        layer { name: 'boxes' type: 'DetectionOutput' bottom: 'c1' top: 'boxes' }";
+    let expected = [
+        named(Fault::TwoInARow, "qq"),
+        named(Fault::FeedsNothing, "idle"),
+        named(Fault::NotPairs, "odd"),
+        named(Fault::Unfed, "c1"),
+        named(Fault::OtherWidth, "c2"),
+        named(Fault::MissingBlob, "lost"),
+        named(Fault::NoHardware, "boxes"),
+    ];
+    assert_eq!(faults(text), expected);
+    let report = report(text, Target::Train);
+    assert_eq!((report.count(Severity::Error), report.count(Severity::Warning)), (5, 2));
+    assert_eq!((report.layers, report.computed, report.quants), (9, 3, 4));
+    assert_eq!(report.findings[0].line, 3);
+}
+
+#[test]
+fn phases_are_named() {
+    let text = "layer { name: 'd' type: 'Data' top: 'x' }
+        layer { name: 'q' type: 'Quant' bottom: 'x' top: 'x' include { phase: TRAIN } }
+        layer { name: 'c' type: 'Convolution' bottom: 'x' top: 'c' }
+        layer { name: 'v' type: 'Data' top: 'v' include { phase: TRAIN } }
+        layer { name: 'sum' type: 'Eltwise' bottom: 'v' top: 's' }";
+    let messages: Vec<_> = report(text, Target::Train).findings.into_iter().map(|finding| finding.message).collect();
+    assert_eq!(messages, ["`x` does not come from a Quant layer in TEST", "nothing makes `v` in TEST"]);
+}
+
+#[test]
+fn a_phase_without_data_is_not_meant() {
+    let text = "layer { name: 'd' type: 'Data' top: 'x' include { phase: TRAIN } }
+        layer { name: 'relu' type: 'ReLU' bottom: 'x' top: 'x' }";
+    assert_eq!(faults(text), []);
+}
+
+#[test]
+fn the_compiler_knows_no_quant() {
+    let text = "input: 'x' layer { name: 'q' type: 'Quant' bottom: 'x' top: 'q' } layer { type: 'Pooling' bottom: 'q' top: 'p' }";
+    let found = report(text, Target::Compiler).findings;
+    assert_eq!(found.iter().map(|finding| finding.fault).collect::<Vec<_>>(), [Fault::QuantLeft]);
+}
+
+#[test]
+fn a_solver_is_no_net() {
+    let refuse = |text| check(&parse(text), &Selection::default(), Target::Train).unwrap_err();
+    assert_eq!(refuse("net: 'x'"), EditError::NoLayers);
+    assert_eq!(refuse("# nothing"), EditError::Empty);
+}

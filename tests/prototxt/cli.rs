@@ -1,0 +1,162 @@
+//! The program: standard streams, files, exit codes.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use crate::{added, fixture};
+
+fn gfpq(arguments: &[&str], input: &[u8]) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_gfpq"))
+        .arg("prototxt")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A program that refuses its arguments does not read: its closed pipe is no error here.
+    let _ = child.stdin.take().unwrap().write_all(input);
+    child.wait_with_output().unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn listing(folder: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn from_standard_input_to_standard_output_and_back() {
+    let text = fixture("train_val.prototxt");
+    let with = gfpq(&["add-quant", "-"], text.as_bytes());
+    assert!(with.status.success());
+    assert_eq!(with.stdout, added(&text).as_bytes());
+    let summary =
+        "<stdin>: 5 Quant layers added (4 of 8 bit, 1 of 16 bit), feeding 2 Convolution, 1 InnerProduct, 2 Pooling\n";
+    assert_eq!(stderr(&with), summary);
+    let without = gfpq(&["strip-quant", "-"], &with.stdout);
+    assert_eq!(without.stdout, text.as_bytes());
+    assert_eq!(stderr(&without), "<stdin>: 5 Quant layers taken out, 5 bottoms rewired\n");
+}
+
+#[test]
+fn a_file_may_be_its_own_output() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("net.prototxt");
+    let text = fixture("residual.prototxt");
+    fs::write(&path, &text).unwrap();
+    #[cfg(unix)]
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();
+    let name = path.to_str().unwrap();
+    assert!(gfpq(&["add-quant", name, "-o", name], b"").status.success());
+    assert_eq!(fs::read_to_string(&path).unwrap(), added(&text));
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+        // A link stays a link.
+        let link = folder.path().join("link.prototxt");
+        std::os::unix::fs::symlink("net.prototxt", &link).unwrap();
+        let link_name = link.to_str().unwrap();
+        assert!(gfpq(&["strip-quant", link_name, "-o", link_name], b"").status.success());
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    }
+    assert!(!listing(folder.path()).iter().any(|name| name.starts_with(".gfpq")));
+}
+
+#[test]
+fn a_diff_writes_only_where_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("net.prototxt");
+    fs::write(&path, fixture("residual.prototxt")).unwrap();
+    let name = path.to_str().unwrap();
+    let shown = gfpq(&["add-quant", name, "--diff"], b"");
+    let diff = String::from_utf8(shown.stdout).unwrap();
+    assert!(
+        diff.starts_with("--- a/") && diff.contains("\n@@ ") && diff.contains("\n+layer { name: \"data_quant\""),
+        "{diff}"
+    );
+    assert_eq!(fs::read_to_string(&path).unwrap(), fixture("residual.prototxt"));
+    let out = folder.path().join("out.prototxt");
+    let written = gfpq(&["add-quant", name, "--diff", "-o", out.to_str().unwrap()], b"");
+    assert_eq!(written.stdout, diff.as_bytes());
+    assert_eq!(fs::read_to_string(&out).unwrap(), added(&fixture("residual.prototxt")));
+    let nothing = gfpq(&["strip-quant", name, "--diff"], b"");
+    assert!(nothing.status.success() && nothing.stdout.is_empty());
+}
+
+#[test]
+fn what_is_wrong_is_said_and_nothing_is_written() {
+    let whole = fixture("train_val.prototxt");
+    let cases: [(&[u8], &str); 8] = [
+        (b"", "an empty file"),
+        (b"# nothing\n", "an empty file"),
+        (&whole.as_bytes()[..900], "the end of the file"),
+        (b"layer { name: 'a' }\n}\n", "<stdin>:2:1: expected a field name, found `}`"),
+        (b"\n\x05LeNet\xa2\x06\x00\x00", "binary data"),
+        (&[0x7f, b'E', b'L', b'F', 2, 1, 1, 0], "binary data"),
+        (b"\xff\xfen\0a\0m\0e\0", "this is UTF-16"),
+        (b"{\"json\": 1}", "expected a field name, found `{`"),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out.prototxt");
+    for command in ["add-quant", "strip-quant"] {
+        for (input, message) in cases {
+            let refused = gfpq(&[command, "-", "-o", out.to_str().unwrap()], input);
+            assert_eq!(refused.status.code(), Some(1), "{command} {message}");
+            assert!(
+                stderr(&refused).starts_with("gfpq: ") && stderr(&refused).contains(message),
+                "{}",
+                stderr(&refused)
+            );
+            assert!(refused.stdout.is_empty());
+        }
+    }
+    assert_eq!(gfpq(&["check", "-"], b"").status.code(), Some(1));
+    let old = gfpq(&["add-quant", "-", "-o", out.to_str().unwrap()], fixture("old.prototxt").as_bytes());
+    assert_eq!(old.status.code(), Some(1));
+    assert_eq!(stderr(&old).lines().count(), 1);
+    assert!(stderr(&old).contains("<stdin>: line 8: `layers` is Caffe's old form"), "{}", stderr(&old));
+    assert!(listing(folder.path()).is_empty());
+}
+
+#[test]
+fn files_that_are_not_there_are_named() {
+    let missing = gfpq(&["add-quant", "no/such.prototxt"], b"");
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(stderr(&missing).contains("cannot read no/such.prototxt: "), "{}", stderr(&missing));
+    let out = gfpq(&["add-quant", "-", "-o", "no/such/folder.prototxt"], b"name: 'x'");
+    assert_eq!(out.status.code(), Some(1));
+    assert!(stderr(&out).contains("cannot write no/such/folder.prototxt: "), "{}", stderr(&out));
+    assert_eq!(gfpq(&["add-quant", "-", "--bits", "7"], b"").status.code(), Some(2));
+    let glob = gfpq(&["add-quant", "-", "--exclude", "a["], b"name: 'x'");
+    assert_eq!(glob.status.code(), Some(1));
+    assert!(stderr(&glob).contains("`a[` is not a glob"), "{}", stderr(&glob));
+}
+
+#[test]
+fn check_answers_people_and_programs() {
+    let text = fixture("train_val.prototxt");
+    let table = gfpq(&["check", "-"], text.as_bytes());
+    assert_eq!(table.status.code(), Some(1));
+    let table = String::from_utf8(table.stdout).unwrap();
+    assert!(table.starts_with("error    line 25  conv1     `data` does not come from a Quant layer\n"), "{table}");
+    assert!(
+        table.ends_with("<stdin>: 5 errors, 0 warnings; 12 layers, 5 of them computed by the NNIE, 0 Quant\n"),
+        "{table}"
+    );
+    let json = gfpq(&["check", "-", "--json"], text.as_bytes());
+    assert_eq!(json.status.code(), Some(1));
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!((&json["errors"], &json["findings"][0]["fault"]), (&5.into(), &"unfed".into()));
+    assert_eq!(gfpq(&["check", "-"], added(&text).as_bytes()).status.code(), Some(0));
+    assert_eq!(gfpq(&["check", "--target", "compiler", "-"], text.as_bytes()).status.code(), Some(0));
+}

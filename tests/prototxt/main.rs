@@ -1,0 +1,47 @@
+//! Prototxt files: printed as read, Quant layers in and out, and the program's manners.
+
+mod add;
+mod check;
+mod cli;
+mod document;
+mod net;
+mod properties;
+mod random;
+mod scale;
+mod strip;
+
+use gfpq::prototxt::{Document, Quantised, Selection, add_quant, strip_quant};
+
+/// A net's text as a document.
+pub fn parse(text: impl AsRef<[u8]>) -> Document {
+    Document::parse(text.as_ref(), "net.prototxt").unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The text with Quant layers, as a string.
+pub fn added(text: &str) -> String {
+    String::from_utf8(quantised(text, &Selection::default()).text).unwrap()
+}
+
+/// The same with the account of it.
+pub fn quantised(text: &str, selection: &Selection) -> Quantised {
+    add_quant(&parse(text), selection, false).unwrap()
+}
+
+/// The text without Quant layers.
+pub fn stripped(text: &str) -> String {
+    String::from_utf8(strip_quant(&parse(text)).unwrap().text).unwrap()
+}
+
+/// Adds, checks that taking out and adding again are what they should be, and returns the added text.
+pub fn there_and_back(text: &str) -> String {
+    let with = added(text);
+    assert_eq!(stripped(&with), text, "taken out of:\n{with}");
+    assert_eq!(added(&with), with, "added twice");
+    with
+}
+
+/// A fixture's text.
+pub fn fixture(name: &str) -> String {
+    let path = format!("{}/tests/fixtures/prototxt/{name}", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}

@@ -1,0 +1,100 @@
+//! Large and deep files: time in proportion to size, and no stack to overflow.
+
+use std::time::{Duration, Instant};
+
+use gfpq::prototxt::{Document, Selection, Target, add_quant, check, strip_quant};
+
+use crate::parse;
+
+/// A net of at least `size` bytes.
+fn large(size: usize, separator: &str) -> String {
+    let mut text = String::from("name: 'large' input: 'b0'");
+    let mut number = 0;
+    while text.len() < size {
+        let layer = format!(
+            "{separator}layer {{{separator}  name: 'conv{number}' type: 'Convolution' bottom: 'b{number}' top: 'b{next}'\
+             {separator}  convolution_param {{ num_output: 16 kernel_size: [3, 3] }}{separator}}}",
+            next = number + 1
+        );
+        text.push_str(&layer);
+        number += 1;
+    }
+    text
+}
+
+fn time(work: impl FnOnce()) -> Duration {
+    let start = Instant::now();
+    work();
+    start.elapsed()
+}
+
+fn everything(text: &str) {
+    let added = add_quant(&parse(text), &Selection::default(), true).unwrap();
+    let with = parse(&added.text);
+    assert_eq!(check(&with, &Selection::default(), Target::Train).unwrap().findings, []);
+    assert_eq!(strip_quant(&with).unwrap().text, text.as_bytes());
+}
+
+#[test]
+fn time_grows_with_size_and_no_faster() {
+    for separator in ["\n", " "] {
+        let (small, big) = (large(1 << 19, separator), large(1 << 22, separator));
+        everything(&small);
+        let best = |text: &str| (0..3).map(|_| time(|| everything(text))).min().unwrap();
+        let (small, big) = (best(&small), best(&big));
+        // Eight times the size: eight times the time, and room for a busy machine. Quadratic would be 64.
+        assert!(big < small * 24, "{small:?} for 0.5 MB, {big:?} for 4 MB");
+    }
+}
+
+#[test]
+fn ten_megabytes_are_parsed_within_a_second() {
+    for text in [large(10 << 20, "\n"), large(10 << 20, " "), "a:1 ".repeat(5 << 19), "# comment\n".repeat(1 << 20)] {
+        let taken = (0..3).map(|_| time(|| drop(parse(&text)))).min().unwrap();
+        let limit = if cfg!(debug_assertions) { 15 } else { 1 };
+        assert!(taken < Duration::from_secs(limit), "{taken:?} for {} bytes", text.len());
+        println!("{taken:?} for {} bytes", text.len());
+    }
+}
+
+#[test]
+fn depth_costs_no_stack() {
+    let depth = 1_000_000;
+    let text = "a{".repeat(depth) + &"}".repeat(depth);
+    assert_eq!(parse(&text).as_bytes(), text.as_bytes());
+    let open = "a { b [ ".repeat(depth);
+    let error = Document::parse(open, "deep").unwrap_err();
+    assert!(error.message.contains("found the end of the file") || error.message.contains("expected"), "{error}");
+    let layer = format!("input: 'x' layer {{ bottom: 'x' type: 'Pooling' {text} }}");
+    everything_once(&layer);
+}
+
+fn everything_once(text: &str) {
+    let added = add_quant(&parse(text), &Selection::default(), false).unwrap();
+    assert_eq!(strip_quant(&parse(&added.text)).unwrap().text, text.as_bytes());
+}
+
+#[test]
+fn texts_made_to_be_slow_are_not() {
+    let many = 20_000;
+    let in_place =
+        "layer { type: 'Convolution' bottom: 'x' top: 'y' } layer { type: 'ReLU' bottom: 'x' top: 'x' }\n".repeat(many);
+    let chain = |i: usize| format!("layer {{ type: 'Quant' bottom: 'q{i}' top: 'q{}' }}\n", i + 1);
+    let chain: String = (0..many).map(chain).collect();
+    let readers = "layer { type: 'Pooling' bottom: 'x' }\n".repeat(many);
+    let phases = |i: usize| {
+        format!("layer {{ top: 'x' type: 'D' include {{ stage: 's{i}' }} }} layer {{ type: 'Pooling' bottom: 'x' }}\n")
+    };
+    let phases: String = (0..300).map(phases).collect();
+    for (what, text) in [("in place", in_place), ("chain", chain), ("readers", readers), ("stages", phases)] {
+        let text = format!("input: 'x'\n{text}layer {{ type: 'Eltwise' bottom: 'q{many}' }}");
+        let taken = time(|| {
+            let added = add_quant(&parse(&text), &Selection::default(), false).unwrap();
+            let _ = strip_quant(&parse(&added.text));
+            let _ = check(&parse(&added.text), &Selection::default(), Target::Train);
+        });
+        let limit = if cfg!(debug_assertions) { 20 } else { 4 };
+        assert!(taken < Duration::from_secs(limit), "{what}: {taken:?}");
+        println!("{what}: {taken:?}");
+    }
+}
