@@ -10,8 +10,8 @@ pub enum Error {
     #[error("{}: not a Caffe tree: it has no {missing}. Give the folder that holds Caffe's Makefile", root.display())]
     NotCaffe { root: PathBuf, missing: &'static str },
     #[error(
-        "{}: {sign}, as in NVIDIA's Caffe 0.16 and later. QuantLayer is written for BVLC's Layer<Dtype>: \
-         use a fork that keeps it (NVIDIA's 0.15 does)", path.display()
+        "{}: {sign}. QuantLayer is written for the Layer<Dtype> of BVLC's Caffe since 2015: use a tree that keeps it \
+         (NVIDIA's 0.15 does)", path.display()
     )]
     ForeignLayer { path: PathBuf, sign: &'static str },
     #[error(

@@ -13,18 +13,26 @@ use super::text::Text;
 pub fn edit(path: &Path, text: &mut Text) -> Result<(), Error> {
     let missing = |wanted: &str| Error::NoPlace { path: path.into(), wanted: wanted.into() };
 
-    // `LIBRARIES += glog …`, the one that holds for every configuration.
+    // `LIBRARIES += glog …`, the first that holds for every configuration, and none that sets it anew behind ours.
     let libraries = unconditional(text, |line| assigns(line, "LIBRARIES"))
+        .into_iter()
+        .reduce(|first, at| if appends(&text.as_str()[at..]) { first } else { at })
         .ok_or_else(|| missing("a LIBRARIES line outside of any ifeq"))?;
     let at = text.end_of_logical_line(libraries);
     text.insert_lines(at, &template::render("Makefile/libraries.mk", &[])?);
 
-    let rule = unconditional(text, |line| line.starts_with("$(DYNAMIC_NAME):"))
-        .ok_or_else(|| missing("the rule of $(DYNAMIC_NAME)"))?;
+    let rule =
+        unconditional(text, |line| line.starts_with("$(DYNAMIC_NAME)") && line[15..].trim_start().starts_with(':'))
+            .first()
+            .copied()
+            .ok_or_else(|| missing("the rule of $(DYNAMIC_NAME)"))?;
     text.insert_lines(rule, &template::render("Makefile/copy_library.mk", &[])?);
 
     // Older trees may lack the next two, and build all the same.
-    let install = find(text, |line| line.starts_with("\tinstall") && line.contains("$(DYNAMIC_NAME)"));
+    let install = find(text, |line| {
+        let copies = line.starts_with("\tinstall ") || line.starts_with("\tcp ");
+        copies && line.contains("$(DYNAMIC_NAME)") && line.contains("$(DISTRIBUTE_DIR)")
+    });
     if let Some(install) = install {
         let at = text.end_of_logical_line(install);
         text.insert_lines(at, &template::render("Makefile/distribute.mk", &[])?);
@@ -54,19 +62,24 @@ pub fn find(text: &Text, matches: impl Fn(&str) -> bool) -> Option<usize> {
     text.lines().find(|(_, line)| matches(line)).map(|(at, _)| at)
 }
 
-/// The offset of the first line that matches outside of `ifeq … endif`.
-fn unconditional(text: &Text, matches: impl Fn(&str) -> bool) -> Option<usize> {
+/// Whether an assignment appends.
+fn appends(line: &str) -> bool {
+    line.split('=').next().is_some_and(|head| head.ends_with('+'))
+}
+
+/// The offsets of the lines that match outside of `ifeq … endif`.
+fn unconditional(text: &Text, matches: impl Fn(&str) -> bool) -> Vec<usize> {
     let mut depth = 0;
+    let mut found = Vec::new();
     for (at, line) in text.lines() {
-        let word = line.split_whitespace().next().unwrap_or("");
-        match word {
+        match line.split_whitespace().next().unwrap_or("") {
             "ifeq" | "ifneq" | "ifdef" | "ifndef" => depth += 1,
             "endif" => depth -= 1,
-            _ if depth == 0 && matches(line) => return Some(at),
+            _ if depth == 0 && matches(line) => found.push(at),
             _ => {}
         }
     }
-    None
+    found
 }
 
 #[cfg(test)]

@@ -46,7 +46,12 @@ pub struct Plan {
     pub numbers: FieldNumbers,
     /// Names and reasons of the compatibility edits among them.
     pub compat: Vec<(&'static str, &'static str)>,
+    /// The header that has SGDSolver in this tree.
+    pub(super) solver_header: &'static str,
 }
+
+/// The header that has had SGDSolver since solvers got headers of their own.
+pub(super) const SOLVER_HEADER: &str = "caffe/sgd_solvers.hpp";
 
 impl Plan {
     /// Plans for a tree that is not patched.
@@ -55,14 +60,17 @@ impl Plan {
     /// When the tree does not fit or an edit finds no place.
     pub fn new(tree: &Tree, options: &Options) -> Result<Plan, Error> {
         tree.check_fits()?;
-        let mut plan = Plan { changes: Vec::new(), numbers: FieldNumbers::STOCK, compat: Vec::new() };
-
-        for (name, _) in template::FILES {
+        let mut plan = Plan::empty();
+        if tree.text(&Path::new("include").join(SOLVER_HEADER))?.is_none() {
+            plan.solver_header = "caffe/solver.hpp";
+        }
+        for &(name, _) in template::FILES {
+            let content = template::render(name, &[("solver_header", plan.solver_header.to_owned())])?;
             plan.create(
                 tree,
                 Path::new(name),
-                Entry::file(template::render(name, &[])?.into_bytes()),
-                "the Quant layer",
+                Entry::file(content.into_bytes()),
+                "the Quant layer and quantised weights",
             )?;
         }
         let numbers = plan.edit(tree, "src/caffe/proto/caffe.proto", "their parameters", proto::edit)?;
@@ -81,6 +89,10 @@ impl Plan {
             plan.create(tree, &Path::new("GFPQLibs").join(path), entry.clone(), "the library")?;
         }
         Ok(plan)
+    }
+
+    pub(super) fn empty() -> Plan {
+        Plan { changes: Vec::new(), numbers: FieldNumbers::STOCK, compat: Vec::new(), solver_header: SOLVER_HEADER }
     }
 
     fn create(&mut self, tree: &Tree, path: &Path, after: Entry, purpose: &str) -> Result<(), Error> {

@@ -111,7 +111,8 @@ pub fn edit(path: &Path, text: &mut Text) -> Result<FieldNumbers, Error> {
     let note = note.map(|note| {
         let mut taken = layer.taken.clone();
         taken.insert(numbers.layer);
-        (note.span, format!("{} (last added: quant_param)", first_free(&taken, numbers.layer + 1)))
+        let last = if note.names_last { " (last added: quant_param)" } else { "" };
+        (note.span, format!("{}{last}", first_free(&taken, numbers.layer + 1)))
     });
     // From the back, so that earlier offsets hold.
     insertions.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
@@ -149,8 +150,10 @@ fn first_free(taken: &BTreeSet<u32>, from: u32) -> u32 {
 /// The comment by which Caffe's authors hand on the next number: `… next available layer-specific ID: 149 (last …)`.
 struct NextAvailable {
     number: u32,
-    /// From the number to the closing parenthesis.
+    /// From the number to the closing parenthesis, where the line has one.
     span: Range<usize>,
+    /// Whether the span names the field added last.
+    names_last: bool,
 }
 
 impl NextAvailable {
@@ -163,8 +166,10 @@ impl NextAvailable {
                 let start = colon + (line[colon..].len() - line[colon..].trim_start().len());
                 let digits = line[start..].bytes().take_while(u8::is_ascii_digit).count();
                 let number = line[start..start + digits].parse().ok()?;
-                let end = line[start..].find(')').map_or(start + digits, |at| start + at + 1);
-                return Some(NextAvailable { number, span: offset + start..offset + end });
+                // Without its end on this line, what follows the number stays as it is.
+                let note = line[start..].find(')').map(|at| start + at + 1);
+                let span = offset + start..offset + note.unwrap_or(start + digits);
+                return Some(NextAvailable { number, span, names_last: note.is_some() });
             }
             offset += line.len();
         }

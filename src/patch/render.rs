@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::diff::unified_diff;
 use super::error::Error;
-use super::plan::Plan;
+use super::plan::{self, Plan};
 use super::proto::{FieldNumbers, Snippets};
 use super::template;
 
@@ -14,7 +14,7 @@ use super::template;
 /// # Errors
 /// When a template does not render.
 pub fn render_stock() -> Result<Vec<(PathBuf, Vec<u8>)>, Error> {
-    let mut files = new_files()?;
+    let mut files = new_files(plan::SOLVER_HEADER)?;
     let snippets = Snippets::new(FieldNumbers::STOCK)?;
     let snippet = |name| template::render(name, &[]);
     let indented = |name| template::render(name, &[("indent", "    ".to_owned())]);
@@ -26,7 +26,7 @@ pub fn render_stock() -> Result<Vec<(PathBuf, Vec<u8>)>, Error> {
             ("message", snippets.message),
             ("next_number", (FieldNumbers::STOCK.layer + 1).to_string()),
             ("member", snippet("net/member.hpp")?),
-            ("init", snippet("net/init.cpp")?),
+            ("init", template::render("net/init.cpp", &[("param", "in_param".to_owned())])?),
             ("forward", indented("net/forward.cpp")?),
             ("backward", indented("net/backward.cpp")?),
             ("after", indented("net/after.cpp")?),
@@ -45,19 +45,17 @@ pub fn render_stock() -> Result<Vec<(PathBuf, Vec<u8>)>, Error> {
 /// # Errors
 /// As for [`Plan::new`], which made the plan.
 pub fn render_tree(plan: &Plan) -> Result<Vec<(PathBuf, Vec<u8>)>, Error> {
-    let mut files = new_files()?;
+    let mut files = new_files(plan.solver_header)?;
     let edits = Plan {
         changes: plan.changes.iter().filter(|change| change.before.is_some()).cloned().collect(),
-        numbers: plan.numbers,
-        compat: plan.compat.clone(),
+        ..Plan::empty()
     };
     files.push(("caffe.patch".into(), unified_diff(&edits)));
     Ok(files)
 }
 
-fn new_files() -> Result<Vec<(PathBuf, Vec<u8>)>, Error> {
-    template::FILES
-        .iter()
-        .map(|(name, _)| Ok((Path::new(name).into(), template::render(name, &[])?.into_bytes())))
-        .collect()
+fn new_files(solver_header: &str) -> Result<Vec<(PathBuf, Vec<u8>)>, Error> {
+    let variables = [("solver_header", solver_header.to_owned())];
+    let render = |name| Ok((Path::new(name).into(), template::render(name, &variables)?.into_bytes()));
+    template::FILES.iter().map(|&(name, _)| render(name)).collect()
 }

@@ -115,10 +115,14 @@ impl Tree {
         let header = Path::new("include/caffe/layer.hpp");
         let text = self.text(header)?;
         let source = text.as_ref().map_or("", Text::as_str);
+        let packed: String = source.split_whitespace().collect();
+        let of_one_type = ["template<typenameDtype>", "template<classDtype>"].iter().any(|head| packed.contains(head));
         let sign = if source.contains("Ftype") || source.contains("LayerBase") {
-            Some("its layers have separate forward and backward types")
-        } else if !source.contains("template <typename Dtype>") {
+            Some("its layers have separate forward and backward types, as in NVIDIA's Caffe 0.16 and later")
+        } else if !of_one_type {
             Some("its layers are not templates of one Dtype")
+        } else if packed.contains("vector<Blob<Dtype>*>*top") {
+            Some("its layers take their tops by pointer, as in Caffe of 2014 and before")
         } else {
             None
         };

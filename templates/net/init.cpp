@@ -1,4 +1,4 @@
-  if (in_param.has_weight_quant_param()) {
+  if ({{ param }}.has_weight_quant_param()) {
     weight_quantizer_.reset(new WeightQuantizer<Dtype>(
-        in_param.weight_quant_param(), layers_));
+        {{ param }}.weight_quant_param(), layers_));
   }

@@ -23,7 +23,7 @@ const FILES: &[(&str, &str)] = &[
     ("include/caffe/net.hpp", "#include \"caffe/blob.hpp\"\nclass Net {\n  DISABLE_COPY_AND_ASSIGN(Net);\n};\n"),
     (
         "src/caffe/net.cpp",
-        "void Init() {\n  LOG(INFO) << \"Network initialization done.\";\n}\nvoid F() {\n  l = layers_[i]->Forward(b, t);\n\
+        "void Net<Dtype>::Init(const NetParameter& in_param) {\n  LOG(INFO) << \"Network initialization done.\";\n}\nvoid F() {\n  l = layers_[i]->Forward(b, t);\n\
          \x20 layers_[i]->Backward(\n      t, b);\n}\n",
     ),
     ("src/caffe/util/io.cpp", "void R() {\n  in->SetTotalBytesLimit(kLimit, 536870912);\n}\n"),

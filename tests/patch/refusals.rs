@@ -22,6 +22,11 @@ fn layers_that_are_not_bvlcs() {
         "template <typename Ftype, typename Btype>\nclass Layer : public LayerBase {};\n",
     );
     scene.refused(&["apply"], "NVIDIA's Caffe 0.16");
+    scene.write(
+        "include/caffe/layer.hpp",
+        "template <typename Dtype>\nclass Layer { void F(vector<Blob<Dtype>*>* top); };\n",
+    );
+    scene.refused(&["apply"], "Caffe of 2014");
 }
 
 #[test]

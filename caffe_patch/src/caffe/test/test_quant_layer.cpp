@@ -352,7 +352,7 @@ TYPED_TEST(QuantLayerTest, TestSolverKeepsRange) {
   Net<Dtype> net(test_param);
   net.CopyTrainedLayersFrom(model);
   WarningCounter warnings("quant");
-  net.Forward();
+  net.ForwardFromTo(0, net.layers().size() - 1);
   EXPECT_NEAR(net.blob_by_name("quant")->cpu_data()[0], 8.724062, 1e-6);
   EXPECT_EQ(this->RangeDelta(*net.layer_by_name("quant")), -77);
   EXPECT_EQ(warnings.count(), 0);

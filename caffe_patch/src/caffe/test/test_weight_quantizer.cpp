@@ -73,8 +73,11 @@ class WeightQuantizerTest : public MultiDeviceTest<TypeParam> {
 
   static void ForwardBackward(Net<Dtype>* net) {
     Caffe::set_random_seed(1702);
-    net->ClearParamDiffs();
-    net->Forward();
+    for (int i = 0; i < net->params().size(); ++i) {
+      Blob<Dtype>* param = net->params()[i].get();
+      caffe_set(param->count(), Dtype(0), param->mutable_cpu_diff());
+    }
+    net->ForwardFromTo(0, net->layers().size() - 1);
     net->Backward();
   }
 

@@ -7,7 +7,7 @@
 #include "caffe/blob.hpp"
 #include "caffe/common.hpp"
 #include "caffe/net.hpp"
-#include "caffe/sgd_solvers.hpp"
+#include "{{ solver_header }}"
 #include "caffe/util/math_functions.hpp"
 
 #include "caffe/test/test_caffe_main.hpp"
@@ -73,8 +73,11 @@ class WeightQuantizerTest : public MultiDeviceTest<TypeParam> {
 
   static void ForwardBackward(Net<Dtype>* net) {
     Caffe::set_random_seed(1702);
-    net->ClearParamDiffs();
-    net->Forward();
+    for (int i = 0; i < net->params().size(); ++i) {
+      Blob<Dtype>* param = net->params()[i].get();
+      caffe_set(param->count(), Dtype(0), param->mutable_cpu_diff());
+    }
+    net->ForwardFromTo(0, net->layers().size() - 1);
     net->Backward();
   }
 

@@ -82,8 +82,8 @@ WeightQuantizer<Dtype>::WeightQuantizer(const QuantParameter& param,
     states_[i].bits = bits;
     states_[i].master.reset(new Blob<Dtype>());
     states_[i].quantized.reset(new Blob<Dtype>());
-    LOG_IF(INFO, Caffe::root_solver()) << layer_param.name()
-        << " sees its weights at " << bits << " bits";
+    LOG(INFO) << layer_param.name() << " sees its weights at " << bits
+        << " bits";
   }
 }
 
