@@ -5,10 +5,13 @@
 
 use bstr::BString;
 
-use crate::prototxt::document::{Field, Kind};
+use crate::prototxt::document::Field;
 
 /// Beyond this many states, not every combination of stages is looked at.
 const MANY: usize = 2048;
+
+/// Beyond this many rules, `exclude` is not turned into `include`.
+const MANY_RULES: usize = 64;
 
 /// TRAIN or TEST.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -20,6 +23,14 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// The phase that this one is not.
+    const fn other(self) -> Phase {
+        match self {
+            Phase::Train => Phase::Test,
+            Phase::Test => Phase::Train,
+        }
+    }
+
     /// The phase as prototxt files write it.
     pub const fn name(self) -> &'static str {
         match self {
@@ -61,6 +72,35 @@ impl Rule {
         }
     }
 
+    /// The rule met where both are; `None` where their phases leave no state.
+    fn and(&self, other: &Rule) -> Option<Rule> {
+        if matches!((self.phase, other.phase), (Some(a), Some(b)) if a != b) {
+            return None;
+        }
+        let mut both = Rule {
+            phase: self.phase.or(other.phase),
+            min_level: self.min_level.max(other.min_level),
+            max_level: [self.max_level, other.max_level].into_iter().flatten().min(),
+            stages: [self.stages.as_slice(), &other.stages].concat(),
+            not_stages: [self.not_stages.as_slice(), &other.not_stages].concat(),
+        };
+        for stages in [&mut both.stages, &mut both.not_stages] {
+            stages.sort();
+            stages.dedup();
+        }
+        Some(both)
+    }
+
+    /// Rules of which one is met wherever this one is not.
+    fn negated(&self) -> Vec<Rule> {
+        let phase = self.phase.map(|phase| Rule::phase(phase.other()));
+        let below = self.min_level.map(|level| Rule { max_level: Some(level.saturating_sub(1)), ..Rule::default() });
+        let above = self.max_level.map(|level| Rule { min_level: Some(level.saturating_add(1)), ..Rule::default() });
+        let without = self.stages.iter().map(|stage| Rule { not_stages: vec![stage.clone()], ..Rule::default() });
+        let with = self.not_stages.iter().map(|stage| Rule { stages: vec![stage.clone()], ..Rule::default() });
+        phase.into_iter().chain(below).chain(above).chain(without).chain(with).collect()
+    }
+
     fn is_met(&self, state: &State) -> bool {
         self.phase.is_none_or(|phase| phase == state.phase)
             && self.min_level.is_none_or(|level| level <= state.level)
@@ -93,6 +133,19 @@ impl Rules {
         self.include.is_empty() && self.exclude.is_empty()
     }
 
+    /// `include` rules that admit the same states; `None` where there would be too many.
+    pub fn as_includes(&self) -> Option<Vec<Rule>> {
+        let mut includes = if self.include.is_empty() { vec![Rule::default()] } else { self.include.clone() };
+        for exclude in &self.exclude {
+            let outside = exclude.negated();
+            if includes.len() * outside.len() > MANY_RULES {
+                return None;
+            }
+            includes = includes.iter().flat_map(|rule| outside.iter().filter_map(|other| rule.and(other))).collect();
+        }
+        Some(includes)
+    }
+
     fn admit(&self, state: &State) -> bool {
         let included = self.include.is_empty() || self.include.iter().any(|rule| rule.is_met(state));
         included && !self.exclude.iter().any(|rule| rule.is_met(state))
@@ -103,7 +156,6 @@ fn phase(value: Field<'_>) -> Option<Phase> {
     match value.value_text() {
         b"TRAIN" | b"0" => Some(Phase::Train),
         b"TEST" | b"1" => Some(Phase::Test),
-        _ if value.kind() == Kind::String => None,
         _ => None,
     }
 }
