@@ -3,7 +3,7 @@
 //! One Quant for each version of a blob and each width, right before its first reader; only the readers that the NNIE
 //! computes are rewired to it. All else keeps the float blob.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bstr::BString;
 
@@ -104,7 +104,7 @@ pub fn add_quant(document: &Document, selection: &Selection, weights: bool) -> R
 /// Versions of a blob and the states in which each is read: at most one in any state; `None` where nothing makes one.
 #[derive(Clone)]
 struct Versions {
-    made: HashMap<Option<Producer>, StateSet>,
+    made: BTreeMap<Option<Producer>, StateSet>,
     covered: StateSet,
 }
 
@@ -112,7 +112,7 @@ impl Versions {
     fn of(wire: &Wire) -> Versions {
         let missing = (!wire.missing.is_empty()).then(|| (None, wire.missing.clone()));
         let made = wire.sources.iter().map(|source| (Some(source.producer), source.states.clone())).chain(missing);
-        let made: HashMap<_, _> = made.collect();
+        let made: BTreeMap<_, _> = made.collect();
         let covered = made.values().fold(wire.missing.clone(), |covered, states| covered.or(states));
         Versions { made, covered }
     }

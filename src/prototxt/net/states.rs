@@ -251,11 +251,11 @@ impl States {
     }
 
     fn filter(&self, wanted: impl Fn(&State) -> bool) -> StateSet {
-        let mut set = StateSet(vec![0; self.list.len().div_ceil(64)]);
-        for (i, state) in self.list.iter().enumerate() {
-            set.0[i / 64] |= u64::from(wanted(state)) << (i % 64);
-        }
-        set
+        let mut words = self
+            .list
+            .chunks(64)
+            .map(|states| states.iter().enumerate().fold(0, |word, (i, state)| word | u64::from(wanted(state)) << i));
+        StateSet { first: words.next().unwrap_or_default(), rest: words.collect() }
     }
 }
 
@@ -267,14 +267,17 @@ fn stage_sets(stages: &[BString], most: usize) -> Option<Vec<Vec<BString>>> {
     Some((0..count).map(|bits| subset(bits).collect()).collect())
 }
 
-/// Some of a file's states.
+/// Some of a file's states. Hardly a file has more than 64, and then a set is a number.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct StateSet(Vec<u64>);
+pub struct StateSet {
+    first: u64,
+    rest: Box<[u64]>,
+}
 
 impl StateSet {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.0.iter().all(|&word| word == 0)
+        self.words().all(|word| word == 0)
     }
 
     /// Those in both.
@@ -294,19 +297,24 @@ impl StateSet {
 
     /// Whether a state is in both.
     pub fn meets(&self, other: &StateSet) -> bool {
-        self.0.iter().zip(&other.0).any(|(a, b)| a & b != 0)
+        self.words().zip(other.words()).any(|(a, b)| a & b != 0)
     }
 
     /// Whether all of this set is in the other.
     pub fn is_within(&self, other: &StateSet) -> bool {
-        self.0.iter().zip(&other.0).all(|(a, b)| a & !b == 0)
+        self.words().zip(other.words()).all(|(a, b)| a & !b == 0)
+    }
+
+    fn words(&self) -> impl Iterator<Item = u64> {
+        std::iter::once(self.first).chain(self.rest.iter().copied())
     }
 
     fn contains(&self, state: usize) -> bool {
-        self.0[state / 64] >> (state % 64) & 1 == 1
+        self.words().nth(state / 64).is_some_and(|word| word >> (state % 64) & 1 == 1)
     }
 
     fn zip(&self, other: &StateSet, with: impl Fn(u64, u64) -> u64) -> StateSet {
-        StateSet(self.0.iter().zip(&other.0).map(|(&a, &b)| with(a, b)).collect())
+        let rest = self.rest.iter().zip(&other.rest).map(|(&a, &b)| with(a, b)).collect();
+        StateSet { first: with(self.first, other.first), rest }
     }
 }
