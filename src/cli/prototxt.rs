@@ -178,7 +178,8 @@ fn print_table(out: &mut impl Write, name: &str, report: &Report) -> std::io::Re
     let Report { layers, computed, quants, .. } = report;
     writeln!(
         out,
-        "{name}: {errors} errors, {warnings} warnings; {layers} layers, {computed} of them computed by the NNIE, {quants} Quant"
+        "{name}: {errors} errors, {warnings} warnings; {layers} layers, {computed} of them computed by the NNIE, \
+         {quants} Quant"
     )
 }
 

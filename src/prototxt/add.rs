@@ -3,7 +3,7 @@
 //! One Quant for each version of a blob and each width, right before its first reader; only the readers that the NNIE
 //! computes are rewired to it. All else keeps the float blob.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bstr::BString;
 
@@ -104,7 +104,7 @@ pub fn add_quant(document: &Document, selection: &Selection, weights: bool) -> R
 /// Versions of a blob and the states in which each is read: at most one in any state; `None` where nothing makes one.
 #[derive(Clone)]
 struct Versions {
-    made: HashMap<Option<Producer>, StateSet>,
+    made: BTreeMap<Option<Producer>, StateSet>,
     covered: StateSet,
 }
 
@@ -112,7 +112,7 @@ impl Versions {
     fn of(wire: &Wire) -> Versions {
         let missing = (!wire.missing.is_empty()).then(|| (None, wire.missing.clone()));
         let made = wire.sources.iter().map(|source| (Some(source.producer), source.states.clone())).chain(missing);
-        let made: HashMap<_, _> = made.collect();
+        let made: BTreeMap<_, _> = made.collect();
         let covered = made.values().fold(wire.missing.clone(), |covered, states| covered.or(states));
         Versions { made, covered }
     }
@@ -125,29 +125,31 @@ impl Versions {
         })
     }
 
-    fn add(&mut self, other: Versions) {
+    fn add(&mut self, other: &Versions) {
         self.covered = self.covered.or(&other.covered);
-        for (producer, states) in other.made {
-            let known = self.made.entry(producer).or_insert_with(|| states.clone());
-            *known = known.or(&states);
+        for (producer, states) in &other.made {
+            let known = self.made.entry(*producer).or_insert_with(|| states.clone());
+            *known = known.or(states);
         }
     }
 }
 
 /// A Quant layer to be.
-struct Quant {
+struct Quant<'a> {
     name: BString,
     blob: BString,
     bits: Bits,
     /// Layer and bottom, in order.
     readers: Vec<Port>,
     versions: Versions,
+    /// The readers' rules, each once, and what they admit.
+    rules_of_readers: Vec<(&'a Rules, &'a StateSet)>,
     rules: Rules,
     /// Its one reader writes over its own bottom, so this one must, too.
     in_place: bool,
 }
 
-impl Quant {
+impl<'a> Quant<'a> {
     /// Whether a reader of `wire` may share this Quant: in every state both see the same version, and every version
     /// is made before this Quant's place.
     fn serves(&self, wire: &Versions) -> bool {
@@ -155,6 +157,22 @@ impl Quant {
         let is_before =
             |producer: &Option<Producer>| producer.and_then(Producer::layer).is_none_or(|layer| layer < place);
         !self.in_place && wire.made.keys().all(is_before) && self.versions.agree_with(wire)
+    }
+
+    /// Takes another reader, unless no rules would let the Quant take part exactly where its readers do.
+    fn take(&mut self, net: &'a Net, reader: Port, versions: &Versions) -> bool {
+        let layer = &net.layers[reader.0];
+        if !self.rules_of_readers.iter().any(|(rules, _)| **rules == layer.rules) {
+            self.rules_of_readers.push((&layer.rules, &layer.states));
+            let Some(rules) = shared_rules(net, &self.rules_of_readers) else {
+                self.rules_of_readers.pop();
+                return false;
+            };
+            self.rules = rules;
+        }
+        self.readers.push(reader);
+        self.versions.add(versions);
+        true
     }
 
     fn top(&self) -> &BString {
@@ -177,7 +195,7 @@ impl Quant {
 
 struct Plan<'a> {
     net: &'a Net,
-    quants: Vec<Quant>,
+    quants: Vec<Quant<'a>>,
     /// Bottoms that an earlier Quant layer can feed, and its top.
     rewired: Vec<(Port, BString)>,
     computed: usize,
@@ -216,7 +234,6 @@ impl<'a> Plan<'a> {
                 plan.join(&mut by_blob, (number, bottom), Versions::of(wire), bits, in_place);
             }
         }
-        plan.give_rules();
         plan.give_names(selection.bits());
         plan
     }
@@ -232,57 +249,27 @@ impl<'a> Plan<'a> {
         let blob = &self.net.layers[reader.0].bottoms[reader.1].name;
         let known = by_blob.entry((blob, bits)).or_default();
         // The latest first: an older version of the blob is not likely to be read again.
-        let recent = known.iter().rev().take(RECENT).copied();
-        // A layer that writes over a blob has a Quant of its own for it, however often it reads the blob.
-        let own = |quant: &Quant| quant.in_place && quant.readers[0].0 == reader.0;
-        let serves = |quant: &Quant| if in_place { own(quant) } else { quant.serves(&versions) };
-        let shared = recent.into_iter().find(|&quant| serves(&self.quants[quant]));
-        match shared {
-            Some(quant) => {
-                let quant = &mut self.quants[quant];
-                quant.readers.push(reader);
-                quant.versions.add(versions);
-            }
-            None => {
-                known.push(self.quants.len());
-                let (name, blob, rules) = (BString::default(), blob.clone(), Rules::default());
-                self.quants.push(Quant { name, blob, bits, readers: vec![reader], versions, rules, in_place });
+        for &number in known.iter().rev().take(RECENT) {
+            let quant = &mut self.quants[number];
+            // A layer that writes over a blob has a Quant of its own for it, however often it reads the blob.
+            let serves =
+                if in_place { quant.in_place && quant.readers[0].0 == reader.0 } else { quant.serves(&versions) };
+            if serves && quant.take(self.net, reader, &versions) {
+                return;
             }
         }
-    }
-
-    /// Gives each Quant the rules of its readers; one whose readers' rules have no common form becomes several.
-    fn give_rules(&mut self) {
-        let net = self.net;
-        let mut quants = Vec::with_capacity(self.quants.len());
-        for mut quant in self.quants.drain(..) {
-            match shared_rules(net, &quant) {
-                Some(rules) => {
-                    quant.rules = rules;
-                    quants.push(quant);
-                }
-                None => {
-                    let mut parts: Vec<(&Rules, Quant)> = Vec::new();
-                    for &reader in &quant.readers {
-                        let rules = &net.layers[reader.0].rules;
-                        match parts.iter_mut().find(|(known, _)| *known == rules) {
-                            Some((_, part)) => part.readers.push(reader),
-                            None => {
-                                let (readers, versions) = (vec![reader], quant.versions.clone());
-                                let (name, blob, bits) = (BString::default(), quant.blob.clone(), quant.bits);
-                                let own = rules.clone();
-                                let part =
-                                    Quant { name, blob, bits, readers, versions, rules: own, in_place: quant.in_place };
-                                parts.push((rules, part));
-                            }
-                        }
-                    }
-                    quants.extend(parts.into_iter().map(|(_, part)| part));
-                }
-            }
-        }
-        quants.sort_by_key(|quant| quant.readers[0]);
-        self.quants = quants;
+        known.push(self.quants.len());
+        let layer = &self.net.layers[reader.0];
+        self.quants.push(Quant {
+            name: BString::default(),
+            blob: blob.clone(),
+            bits,
+            readers: vec![reader],
+            versions,
+            rules_of_readers: vec![(&layer.rules, &layer.states)],
+            rules: layer.rules.clone(),
+            in_place,
+        });
     }
 
     /// Names that nothing else in the net has. Quants of one blob that never meet share a name, so that the range goes
@@ -360,31 +347,28 @@ fn rewire(document: &Document, bottom: Id, name: &[u8], edits: &mut Edits) {
     edits.replace(value.value_range(), lengthened(value, name));
 }
 
-/// Rules that admit a Quant exactly where its readers take part, or everywhere when the blob is there everywhere.
-fn shared_rules(net: &Net, quant: &Quant) -> Option<Rules> {
-    let readers = || quant.readers.iter().map(|&(layer, _)| &net.layers[layer]);
-    let needed = readers().map(|layer| layer.states.clone()).reduce(|a, b| a.or(&b))?;
-    let all = net.states.all();
-    if let Some(layer) = readers().find(|layer| layer.states == needed) {
-        return Some(layer.rules.clone());
+/// Rules that admit a Quant exactly where one of its readers takes part: were it there in other states, its blob might
+/// not be.
+fn shared_rules(net: &Net, readers: &[(&Rules, &StateSet)]) -> Option<Rules> {
+    let needed = readers.iter().map(|(_, states)| (*states).clone()).reduce(|a, b| a.or(&b))?;
+    if let Some((rules, _)) = readers.iter().find(|(_, states)| **states == needed) {
+        return Some((*rules).clone());
     }
-    if needed == all {
+    if needed == net.states.all() {
         return Some(Rules::default());
     }
     if let Some(&phase) = [Phase::Train, Phase::Test].iter().find(|&&phase| net.states.in_phase(phase) == needed) {
         return Some(Rules { include: vec![Rule::phase(phase)], exclude: Vec::new() });
     }
-    if readers().all(|layer| layer.rules.exclude.is_empty()) {
-        let mut include: Vec<Rule> = Vec::new();
-        for rule in readers().flat_map(|layer| &layer.rules.include) {
-            if !include.contains(rule) {
-                include.push(rule.clone());
+    let mut include: Vec<Rule> = Vec::new();
+    for (rules, _) in readers {
+        for rule in rules.as_includes()? {
+            if !include.contains(&rule) {
+                include.push(rule);
             }
         }
-        return Some(Rules { include, exclude: Vec::new() });
     }
-    let is_everywhere = quant.versions.covered == all && !quant.versions.made.contains_key(&None);
-    is_everywhere.then(Rules::default)
+    Some(Rules { include, exclude: Vec::new() })
 }
 
 /// The Quant layers that a net has already.

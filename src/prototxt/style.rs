@@ -67,34 +67,37 @@ impl Style {
 
     /// A Quant layer for `place`, ready to be spliced in.
     pub fn quant_layer(&self, place: &Place, quant: &QuantText<'_>) -> Vec<u8> {
-        let mut fields: Vec<Vec<u8>> =
-            [("name", quant.name), ("type", b"Quant"), ("bottom", quant.bottom), ("top", quant.top)]
-                .map(|(name, value)| self.scalar(name, &literal::encode(value, self.quote)))
-                .into();
-        for (name, rules) in [("include", &quant.rules.include), ("exclude", &quant.rules.exclude)] {
-            fields.extend(rules.iter().map(|rule| self.message(name, self.rule(rule))));
+        let between = match (&place.indent, &self.indent) {
+            (Some(_), Some(inner)) => [self.eol, inner].concat(),
+            _ => b" ".to_vec(),
+        };
+        let mut text = Vec::with_capacity(512);
+        if !self.is_item {
+            text.extend_from_slice(b"layer");
         }
+        text.extend_from_slice(&self.open);
+        for (name, value) in [("name", quant.name), ("type", b"Quant"), ("bottom", quant.bottom), ("top", quant.top)] {
+            text.extend_from_slice(&between);
+            self.string(&mut text, name, value);
+        }
+        for (name, rules) in [("include", &quant.rules.include), ("exclude", &quant.rules.exclude)] {
+            for rule in rules {
+                text.extend_from_slice(&between);
+                self.rule(&mut text, name, rule);
+            }
+        }
+        text.extend_from_slice(&between);
         // Without this Caffe takes the layer's stored range for a trained parameter, and computes gradients below it
         // that nothing needs.
-        let fixed = vec![self.scalar("lr_mult", b"0"), self.scalar("decay_mult", b"0")];
-        fields.push(self.message("param", fixed));
-        fields.push(self.message("quant_param", self.quant_param(quant.bits)));
-
-        let name: &[u8] = if self.is_item { b"" } else { b"layer" };
-        let mut text = [name, &self.open].concat();
+        self.message(&mut text, "param", |text| {
+            self.number(text, "lr_mult", 0);
+            self.number(text, "decay_mult", 0);
+        });
+        text.extend_from_slice(&between);
+        self.quant_param(&mut text, "quant_param", quant.bits);
         match (&place.indent, &self.indent) {
-            (Some(outer), Some(inner)) => {
-                for field in &fields {
-                    text.extend_from_slice(&[self.eol, inner, field].concat());
-                }
-                text.extend_from_slice(&[self.eol, outer].concat());
-            }
-            _ => {
-                for field in &fields {
-                    text.extend_from_slice(&[b" ", field.as_slice()].concat());
-                }
-                text.push(b' ');
-            }
+            (Some(outer), Some(_)) => text.extend_from_slice(&[self.eol, outer].concat()),
+            _ => text.push(b' '),
         }
         text.push(self.close);
         if self.is_item {
@@ -105,38 +108,59 @@ impl Style {
 
     /// The net's own field that asks for quantised weights.
     pub fn weight_field(&self, place: &Place, bits: Bits) -> Vec<u8> {
-        place.text(&self.message("weight_quant_param", self.quant_param(bits)), self.eol)
+        let mut text = Vec::new();
+        self.quant_param(&mut text, "weight_quant_param", bits);
+        place.text(&text, self.eol)
     }
 
-    fn quant_param(&self, bits: Bits) -> Vec<Vec<u8>> {
-        vec![self.scalar("quant_bits", bits.number().to_string().as_bytes()), self.scalar("quant_en", b"1")]
+    fn quant_param(&self, text: &mut Vec<u8>, name: &str, bits: Bits) {
+        self.message(text, name, |text| {
+            self.number(text, "quant_bits", bits.number().into());
+            self.number(text, "quant_en", 1);
+        });
     }
 
-    fn rule(&self, rule: &Rule) -> Vec<Vec<u8>> {
-        let mut fields = Vec::new();
-        if let Some(phase) = rule.phase {
-            fields.push(self.scalar("phase", phase.name().as_bytes()));
-        }
-        for (name, level) in [("min_level", rule.min_level), ("max_level", rule.max_level)] {
-            fields.extend(level.map(|level| self.scalar(name, level.to_string().as_bytes())));
-        }
-        for (name, stages) in [("stage", &rule.stages), ("not_stage", &rule.not_stages)] {
-            fields.extend(stages.iter().map(|stage| self.scalar(name, &literal::encode(stage, self.quote))));
-        }
-        fields
+    fn rule(&self, text: &mut Vec<u8>, name: &str, rule: &Rule) {
+        self.message(text, name, |text| {
+            if let Some(phase) = rule.phase {
+                text.push(b' ');
+                self.scalar(text, "phase", phase.name().as_bytes());
+            }
+            for (name, level) in [("min_level", rule.min_level), ("max_level", rule.max_level)] {
+                if let Some(level) = level {
+                    self.number(text, name, level);
+                }
+            }
+            for (name, stages) in [("stage", &rule.stages), ("not_stage", &rule.not_stages)] {
+                for stage in stages {
+                    text.push(b' ');
+                    self.string(text, name, stage);
+                }
+            }
+        });
     }
 
-    fn scalar(&self, name: &str, value: &[u8]) -> Vec<u8> {
-        [name.as_bytes(), &self.colon, value].concat()
-    }
-
-    fn message(&self, name: &str, fields: Vec<Vec<u8>>) -> Vec<u8> {
-        let mut text = [name.as_bytes(), b" {"].concat();
-        for field in fields {
-            text.extend_from_slice(&[b" ", field.as_slice()].concat());
-        }
+    /// A message on one line.
+    fn message(&self, text: &mut Vec<u8>, name: &str, fields: impl FnOnce(&mut Vec<u8>)) {
+        text.extend_from_slice(name.as_bytes());
+        text.extend_from_slice(b" {");
+        fields(text);
         text.extend_from_slice(b" }");
-        text
+    }
+
+    fn number(&self, text: &mut Vec<u8>, name: &str, value: i64) {
+        text.push(b' ');
+        self.scalar(text, name, value.to_string().as_bytes());
+    }
+
+    fn string(&self, text: &mut Vec<u8>, name: &str, value: &[u8]) {
+        self.scalar(text, name, &literal::encode(value, self.quote));
+    }
+
+    fn scalar(&self, text: &mut Vec<u8>, name: &str, value: &[u8]) {
+        for part in [name.as_bytes(), &self.colon, value] {
+            text.extend_from_slice(part);
+        }
     }
 }
 

@@ -69,7 +69,8 @@ fn a_phase_without_data_is_not_meant() {
 
 #[test]
 fn the_compiler_knows_no_quant() {
-    let text = "input: 'x' layer { name: 'q' type: 'Quant' bottom: 'x' top: 'q' } layer { type: 'Pooling' bottom: 'q' top: 'p' }";
+    let text = "input: 'x' layer { name: 'q' type: 'Quant' bottom: 'x' top: 'q' }
+        layer { type: 'Pooling' bottom: 'q' top: 'p' }";
     let found = report(text, Target::Compiler).findings;
     assert_eq!(found.iter().map(|finding| finding.fault).collect::<Vec<_>>(), [Fault::QuantLeft]);
 }

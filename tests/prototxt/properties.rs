@@ -12,7 +12,7 @@ use crate::random::{Choices, net};
 use crate::{fixture, parse, there_and_back};
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_document_prints_as_it_was_read(choices in vec(any::<u8>(), 0..600)) {
@@ -31,7 +31,11 @@ proptest! {
     }
 
     #[test]
-    fn so_they_do_with_any_selection(choices in vec(any::<u8>(), 0..400), sixteen in any::<bool>(), glob in "[*?b0-9]{1,3}") {
+    fn so_they_do_with_any_selection(
+        choices in vec(any::<u8>(), 0..400),
+        sixteen in any::<bool>(),
+        glob in "[*?b0-9]{1,3}",
+    ) {
         let text = net(&mut Choices::new(&choices));
         prop_assume!(parse(&text).root().children().next().is_some());
         let bits = if sixteen { Bits::Sixteen } else { Bits::Eight };
@@ -54,7 +58,8 @@ proptest! {
         let added = add_quant(&parse(&text), &Selection::default(), false).unwrap();
         let report = check(&parse(&added.text), &Selection::default(), Target::Train).unwrap();
         let wrong: Vec<_> = report.findings.iter().filter(|finding| finding.fault != Fault::MissingBlob).collect();
-        prop_assert!(wrong.iter().all(|f| f.fault == Fault::NoHardware), "{wrong:?}\n{}", String::from_utf8_lossy(&added.text));
+        let is_right = wrong.iter().all(|finding| finding.fault == Fault::NoHardware);
+        prop_assert!(is_right, "{wrong:?}\n{}", String::from_utf8_lossy(&added.text));
         prop_assert_eq!(report.quants, added.added.len());
     }
 

@@ -1,5 +1,7 @@
 //! Random nets in random formatting, from a string of choices, so that a shorter string is a simpler net.
 
+use std::collections::HashSet;
+
 /// Choices that run out: then it is always the first.
 pub struct Choices<'a> {
     bytes: std::slice::Iter<'a, u8>,
@@ -76,9 +78,12 @@ const RULES: [(&str, &str); 7] = [
 ];
 const ENDS: [&str; 8] = ["", "/x", "_hp", "_quant", " é", "'", "\"", "\\\n"];
 
-/// A net that nothing but its own layers made; Caffe might refuse it, the program must not.
+/// A net. Half of them Caffe would take; the others write over blobs that are read elsewhere, or read what is not there
+/// in every phase, and the program must put up with them.
 pub fn net(choices: &mut Choices<'_>) -> String {
+    let is_sound = choices.below(2) == 0;
     let mut blobs = vec!["data".to_owned()];
+    let mut read: HashSet<String> = HashSet::new();
     let mut layers = Vec::new();
     let from_header = choices.below(3) == 2;
     if !from_header {
@@ -100,14 +105,18 @@ pub fn net(choices: &mut Choices<'_>) -> String {
         // Mostly the latest blobs, as nets go.
         let near = |choices: &mut Choices<'_>| blobs[blobs.len() - 1 - choices.below(blobs.len().min(4))].clone();
         let bottoms: Vec<String> = (0..count).map(|_| near(choices)).collect();
-        let in_place = matches!(kind, "ReLU" | "Dropout") && choices.below(4) != 3 || choices.rarely();
-        let top = if in_place { bottoms[0].clone() } else { name.clone() };
+        let mut in_place = matches!(kind, "ReLU" | "Dropout") && choices.below(4) != 3 || choices.rarely();
         let rules = match choices.below(6) {
             5 => vec![choices.of(&RULES)],
             4 if choices.rarely() => vec![RULES[0], RULES[4]],
             _ => vec![],
         };
-        if !blobs.contains(&top) {
+        in_place &= !is_sound || (bottoms.len() == 1 && !read.contains(&bottoms[0]));
+        let top = if in_place { bottoms[0].clone() } else { name.clone() };
+        if !in_place {
+            read.extend(bottoms.iter().cloned());
+        }
+        if !blobs.contains(&top) && (!is_sound || rules.is_empty()) {
             blobs.push(top.clone());
         }
         layers.push(Layer { name, kind, bottoms, tops: vec![top], rules });

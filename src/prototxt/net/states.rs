@@ -5,10 +5,13 @@
 
 use bstr::BString;
 
-use crate::prototxt::document::{Field, Kind};
+use crate::prototxt::document::Field;
 
 /// Beyond this many states, not every combination of stages is looked at.
 const MANY: usize = 2048;
+
+/// Beyond this many rules, `exclude` is not turned into `include`.
+const MANY_RULES: usize = 64;
 
 /// TRAIN or TEST.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -20,6 +23,14 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// The phase that this one is not.
+    const fn other(self) -> Phase {
+        match self {
+            Phase::Train => Phase::Test,
+            Phase::Test => Phase::Train,
+        }
+    }
+
     /// The phase as prototxt files write it.
     pub const fn name(self) -> &'static str {
         match self {
@@ -61,6 +72,35 @@ impl Rule {
         }
     }
 
+    /// The rule met where both are; `None` where their phases leave no state.
+    fn and(&self, other: &Rule) -> Option<Rule> {
+        if matches!((self.phase, other.phase), (Some(a), Some(b)) if a != b) {
+            return None;
+        }
+        let mut both = Rule {
+            phase: self.phase.or(other.phase),
+            min_level: self.min_level.max(other.min_level),
+            max_level: [self.max_level, other.max_level].into_iter().flatten().min(),
+            stages: [self.stages.as_slice(), &other.stages].concat(),
+            not_stages: [self.not_stages.as_slice(), &other.not_stages].concat(),
+        };
+        for stages in [&mut both.stages, &mut both.not_stages] {
+            stages.sort();
+            stages.dedup();
+        }
+        Some(both)
+    }
+
+    /// Rules of which one is met wherever this one is not.
+    fn negated(&self) -> Vec<Rule> {
+        let phase = self.phase.map(|phase| Rule::phase(phase.other()));
+        let below = self.min_level.map(|level| Rule { max_level: Some(level.saturating_sub(1)), ..Rule::default() });
+        let above = self.max_level.map(|level| Rule { min_level: Some(level.saturating_add(1)), ..Rule::default() });
+        let without = self.stages.iter().map(|stage| Rule { not_stages: vec![stage.clone()], ..Rule::default() });
+        let with = self.not_stages.iter().map(|stage| Rule { stages: vec![stage.clone()], ..Rule::default() });
+        phase.into_iter().chain(below).chain(above).chain(without).chain(with).collect()
+    }
+
     fn is_met(&self, state: &State) -> bool {
         self.phase.is_none_or(|phase| phase == state.phase)
             && self.min_level.is_none_or(|level| level <= state.level)
@@ -93,6 +133,19 @@ impl Rules {
         self.include.is_empty() && self.exclude.is_empty()
     }
 
+    /// `include` rules that admit the same states; `None` where there would be too many.
+    pub fn as_includes(&self) -> Option<Vec<Rule>> {
+        let mut includes = if self.include.is_empty() { vec![Rule::default()] } else { self.include.clone() };
+        for exclude in &self.exclude {
+            let outside = exclude.negated();
+            if includes.len() * outside.len() > MANY_RULES {
+                return None;
+            }
+            includes = includes.iter().flat_map(|rule| outside.iter().filter_map(|other| rule.and(other))).collect();
+        }
+        Some(includes)
+    }
+
     fn admit(&self, state: &State) -> bool {
         let included = self.include.is_empty() || self.include.iter().any(|rule| rule.is_met(state));
         included && !self.exclude.iter().any(|rule| rule.is_met(state))
@@ -103,7 +156,6 @@ fn phase(value: Field<'_>) -> Option<Phase> {
     match value.value_text() {
         b"TRAIN" | b"0" => Some(Phase::Train),
         b"TEST" | b"1" => Some(Phase::Test),
-        _ if value.kind() == Kind::String => None,
         _ => None,
     }
 }
@@ -199,11 +251,11 @@ impl States {
     }
 
     fn filter(&self, wanted: impl Fn(&State) -> bool) -> StateSet {
-        let mut set = StateSet(vec![0; self.list.len().div_ceil(64)]);
-        for (i, state) in self.list.iter().enumerate() {
-            set.0[i / 64] |= u64::from(wanted(state)) << (i % 64);
-        }
-        set
+        let mut words = self
+            .list
+            .chunks(64)
+            .map(|states| states.iter().enumerate().fold(0, |word, (i, state)| word | u64::from(wanted(state)) << i));
+        StateSet { first: words.next().unwrap_or_default(), rest: words.collect() }
     }
 }
 
@@ -215,14 +267,17 @@ fn stage_sets(stages: &[BString], most: usize) -> Option<Vec<Vec<BString>>> {
     Some((0..count).map(|bits| subset(bits).collect()).collect())
 }
 
-/// Some of a file's states.
+/// Some of a file's states. Hardly a file has more than 64, and then a set is a number.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct StateSet(Vec<u64>);
+pub struct StateSet {
+    first: u64,
+    rest: Box<[u64]>,
+}
 
 impl StateSet {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.0.iter().all(|&word| word == 0)
+        self.words().all(|word| word == 0)
     }
 
     /// Those in both.
@@ -242,19 +297,24 @@ impl StateSet {
 
     /// Whether a state is in both.
     pub fn meets(&self, other: &StateSet) -> bool {
-        self.0.iter().zip(&other.0).any(|(a, b)| a & b != 0)
+        self.words().zip(other.words()).any(|(a, b)| a & b != 0)
     }
 
     /// Whether all of this set is in the other.
     pub fn is_within(&self, other: &StateSet) -> bool {
-        self.0.iter().zip(&other.0).all(|(a, b)| a & !b == 0)
+        self.words().zip(other.words()).all(|(a, b)| a & !b == 0)
+    }
+
+    fn words(&self) -> impl Iterator<Item = u64> {
+        std::iter::once(self.first).chain(self.rest.iter().copied())
     }
 
     fn contains(&self, state: usize) -> bool {
-        self.0[state / 64] >> (state % 64) & 1 == 1
+        self.words().nth(state / 64).is_some_and(|word| word >> (state % 64) & 1 == 1)
     }
 
     fn zip(&self, other: &StateSet, with: impl Fn(u64, u64) -> u64) -> StateSet {
-        StateSet(self.0.iter().zip(&other.0).map(|(&a, &b)| with(a, b)).collect())
+        let rest = self.rest.iter().zip(&other.rest).map(|(&a, &b)| with(a, b)).collect();
+        StateSet { first: with(self.first, other.first), rest }
     }
 }
