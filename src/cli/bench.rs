@@ -45,7 +45,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         });
         writeln!(out, "{answer:#}")?;
     } else {
-        writeln!(out, "{path} path, {cores} cores; in place; GB/s of tensor data; the best of nine runs in turns")?;
+        writeln!(out, "{path} path, {cores} cores; in place; GB/s of tensor data; best times of runs in turns")?;
         writeln!(out, "limit: what a read (for the range) and a rewrite of the same buffer allow\n")?;
         write!(out, "{:7} {:>4} {:10} {:>10} {:>12} {:>7}", "type", "bits", "mode", "count", "ns a call", "GB/s")?;
         write!(out, " {:>7} {:>7} {:>7} {:>6}", "read", "rewrite", "limit", "share")?;

@@ -15,7 +15,8 @@ trait Kernel {
     /// # Safety
     /// The processor has AVX2; so for all functions here.
     unsafe fn new(scale: &Scale) -> Self;
-    /// For magnitudes held within the limits: octave and step, the mantissa's upper half, and its lower half.
+    /// For magnitudes held within the limits, of which the first two of every four belong to one vector and the others to
+    /// another: octave and step, and both vectors' values, of which the mantissa counts.
     unsafe fn quantise(&self, held: __m256i) -> (__m256i, __m256i, __m256i);
 }
 
@@ -50,13 +51,15 @@ unsafe fn sweep<K: Kernel>(source: *const f64, destination: *mut f64, len: usize
             let (flush, lowest) = (select(flush[0], flush[1], x), select(lowest[0], lowest[1], x));
             let magnitude = _mm256_and_si256(x, _mm256_set1_epi32(i32::MAX));
             let keep = _mm256_cmpgt_epi32(magnitude, flush);
-            let (sum, upper, lower) = kernel.quantise(_mm256_max_epi32(_mm256_min_epi32(magnitude, highest), lowest));
+            let (sum, low, high) = kernel.quantise(_mm256_max_epi32(_mm256_min_epi32(magnitude, highest), lowest));
             let octave = _mm256_and_si256(sum, _mm256_set1_epi32(EXPONENT));
             let sign = _mm256_and_si256(x, _mm256_set1_epi32(i32::MIN));
-            let upper = _mm256_and_si256(keep, _mm256_or_si256(_mm256_or_si256(octave, upper), sign));
-            let lower = _mm256_and_si256(keep, lower);
-            let mut low = _mm256_castsi256_pd(_mm256_unpacklo_epi32(lower, upper));
-            let mut high = _mm256_castsi256_pd(_mm256_unpackhi_epi32(lower, upper));
+            let upper = _mm256_and_si256(keep, _mm256_or_si256(octave, sign));
+            let mantissa = _mm256_and_si256(keep, _mm256_set1_epi32(ONE_OCTAVE - 1));
+            let low = _mm256_and_si256(low, _mm256_unpacklo_epi32(keep, mantissa));
+            let high = _mm256_and_si256(high, _mm256_unpackhi_epi32(keep, mantissa));
+            let mut low = _mm256_castsi256_pd(_mm256_or_si256(low, _mm256_unpacklo_epi32(zero, upper)));
+            let mut high = _mm256_castsi256_pd(_mm256_or_si256(high, _mm256_unpackhi_epi32(zero, upper)));
             // At a threshold, not finite, at the limit of what becomes zero.
             let open = _mm256_and_si256(keep, _mm256_cmpeq_epi32(_mm256_and_si256(sum, below), zero));
             let open = _mm256_or_si256(open, _mm256_cmpgt_epi32(magnitude, _mm256_set1_epi32(EXPONENT - 1)));
@@ -115,16 +118,16 @@ impl Kernel for Eight {
     #[target_feature(enable = "avx2")]
     unsafe fn new(scale: &Scale) -> Eight {
         let (corrections, values) = (scale.format.corrections_upper, scale.format.values_f64);
-        let half = |i: usize, shift: u32, mask: u64| {
-            let half: [u32; 8] = std::array::from_fn(|lane| (values[i + lane] >> shift & mask) as u32);
+        let half = |i: usize, shift: u32| {
+            let half: [u32; 8] = std::array::from_fn(|lane| (values[i + lane] >> shift) as u32);
             // SAFETY: eight words.
             unsafe { _mm256_loadu_si256(half.as_ptr().cast()) }
         };
         Eight {
             // SAFETY: the table has 32 entries.
             corrections: [0, 8, 16, 24].map(|i| unsafe { _mm256_loadu_si256(corrections.as_ptr().add(i).cast()) }),
-            upper: [0, 8].map(|i| half(i, 32, ONE_OCTAVE as u64 - 1)),
-            lower: [0, 8].map(|i| half(i, 0, u64::MAX)),
+            upper: [0, 8].map(|i| half(i, 32)),
+            lower: [0, 8].map(|i| half(i, 0)),
         }
     }
 
@@ -141,14 +144,14 @@ impl Kernel for Eight {
             let [a, b] = table.map(|half| _mm256_permutevar8x32_epi32(half, step));
             select(a, b, bit_3)
         });
-        (sum, upper, lower)
+        (sum, _mm256_unpacklo_epi32(lower, upper), _mm256_unpackhi_epi32(lower, upper))
     }
 }
 
 /// 128 steps, looked up in memory.
 struct Sixteen {
     corrections: *const i32,
-    values: *const i32,
+    values: *const i64,
 }
 
 impl Kernel for Sixteen {
@@ -168,10 +171,10 @@ impl Kernel for Sixteen {
         // SAFETY: the table has 256 entries.
         let sum = _mm256_add_epi32(held, unsafe { _mm256_i32gather_epi32::<4>(self.corrections, cell) });
         let step = _mm256_and_si256(_mm256_srli_epi32::<13>(sum), _mm256_set1_epi32(127));
-        // SAFETY: the table has 128 entries of two words, the lower one first.
-        let (upper, lower) = unsafe {
-            (_mm256_i32gather_epi32::<8>(self.values.add(1), step), _mm256_i32gather_epi32::<8>(self.values, step))
-        };
-        (sum, _mm256_and_si256(upper, _mm256_set1_epi32(ONE_OCTAVE - 1)), lower)
+        // The first halves of each 128 bits, then the second ones.
+        let step = _mm256_permute4x64_epi64::<0b11_01_10_00>(step);
+        let (low, high) = (_mm256_castsi256_si128(step), _mm256_extracti128_si256::<1>(step));
+        // SAFETY: the table has 128 entries.
+        unsafe { (sum, _mm256_i32gather_epi64::<8>(self.values, low), _mm256_i32gather_epi64::<8>(self.values, high)) }
     }
 }

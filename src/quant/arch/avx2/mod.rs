@@ -1,4 +1,7 @@
 //! AVX2: the algorithm of `avx512`, in half the width and without masks.
+//!
+//! 16 steps fit into registers here, too. 128 do not: one gather of eight bytes that tell all about a cell took 57
+//! microseconds for 100,000 float32 values on a Zen 4, a gather of its correction and another of the value 89.
 
 mod double;
 mod single;

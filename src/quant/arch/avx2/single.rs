@@ -3,8 +3,8 @@
 use std::arch::x86_64::*;
 
 use super::{EXPONENT_F32, ONE_OCTAVE_F32, first_words, select};
-use crate::quant::Bits;
 use crate::quant::arch::Scale;
+use crate::quant::{Bits, Format};
 
 /// What is done to the 32 bytes of a vector.
 trait Kernel {
@@ -129,22 +129,38 @@ impl Kernel for Eight {
     }
 }
 
-/// 128 steps, looked up in memory.
+/// 128 steps: one look-up in memory tells all about a cell.
 struct Sixteen {
     limits: Limits,
-    corrections: *const i32,
-    values: *const i32,
+    cells: *const i64,
 }
+
+/// A cell's two values and what separates them: the upper half is what the lower value adds to its octave, whose
+/// exponent is one too high; bits 0 to 16 what the upper value adds to that; bits 17 to 31 the lowest 15 bits of the
+/// mantissa that the upper value begins with.
+static CELLS: [u64; 256] = {
+    const SIXTEEN: &Format = Bits::Sixteen.format();
+    let mut cells = [0; 256];
+    let (mut cell, mut step) = (0, 0);
+    while cell < 256 {
+        let lower = if step < 128 { SIXTEEN.values_f32[step] as u64 } else { 0x4000_0000 };
+        cells[cell] = ((lower as u32).wrapping_sub(0x4000_0000) as u64) << 32;
+        if step < 128 && (SIXTEEN.thresholds_f32[step] >> 15) as usize == cell {
+            let upper = if step < 127 { SIXTEEN.values_f32[step + 1] as u64 } else { 0x4000_0000 };
+            assert!(upper - lower < 1 << 17);
+            cells[cell] |= ((SIXTEEN.thresholds_f32[step] & 0x7fff) as u64) << 17 | (upper - lower);
+            step += 1;
+        }
+        cell += 1;
+    }
+    cells
+};
 
 impl Kernel for Sixteen {
     #[inline]
     #[target_feature(enable = "avx2")]
     unsafe fn new(scale: &Scale) -> Sixteen {
-        Sixteen {
-            limits: Limits::new(scale),
-            corrections: scale.format.corrections_f32.as_ptr().cast(),
-            values: scale.format.values_f32.as_ptr().cast(),
-        }
+        Sixteen { limits: Limits::new(scale), cells: CELLS.as_ptr().cast() }
     }
 
     #[inline]
@@ -152,12 +168,24 @@ impl Kernel for Sixteen {
     unsafe fn quantise(&self, x: __m256i) -> __m256i {
         let (keep, held) = self.limits.hold(x);
         let cell = _mm256_and_si256(_mm256_srli_epi32::<15>(held), _mm256_set1_epi32(255));
+        // Lanes 0 1 4 5 and 2 3 6 7: the shuffles, which work on 128 bits, put them back.
+        let cell = _mm256_permute4x64_epi64::<0b11_01_10_00>(cell);
         // SAFETY: the table has 256 entries.
-        let correction = unsafe { _mm256_i32gather_epi32::<4>(self.corrections, cell) };
-        let sum = _mm256_sub_epi32(_mm256_add_epi32(held, correction), _mm256_set1_epi32(ONE_OCTAVE_F32));
-        let step = _mm256_and_si256(_mm256_srli_epi32::<16>(sum), _mm256_set1_epi32(127));
-        // SAFETY: the table has 128 entries.
-        let value = unsafe { _mm256_i32gather_epi32::<4>(self.values, step) };
-        assemble_f32(x, keep, sum, _mm256_and_si256(value, _mm256_set1_epi32(ONE_OCTAVE_F32 - 1)))
+        let [a, b] = unsafe {
+            [
+                _mm256_i32gather_epi64::<8>(self.cells, _mm256_castsi256_si128(cell)),
+                _mm256_i32gather_epi64::<8>(self.cells, _mm256_extracti128_si256::<1>(cell)),
+            ]
+        };
+        let (a, b) = (_mm256_castsi256_ps(a), _mm256_castsi256_ps(b));
+        let value = _mm256_castps_si256(_mm256_shuffle_ps::<0b11_01_11_01>(a, b));
+        let more = _mm256_castps_si256(_mm256_shuffle_ps::<0b10_00_10_00>(a, b));
+        let within = _mm256_and_si256(held, _mm256_set1_epi32(0x7fff));
+        let below = _mm256_cmpgt_epi32(_mm256_srli_epi32::<17>(more), within);
+        let more = _mm256_andnot_si256(below, _mm256_and_si256(more, _mm256_set1_epi32(0x1_ffff)));
+        let octave = _mm256_and_si256(held, _mm256_set1_epi32(EXPONENT_F32));
+        let magnitude = _mm256_add_epi32(octave, _mm256_add_epi32(value, more));
+        let sign = _mm256_and_si256(x, _mm256_set1_epi32(i32::MIN));
+        _mm256_and_si256(keep, _mm256_or_si256(magnitude, sign))
     }
 }

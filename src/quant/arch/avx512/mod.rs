@@ -1,9 +1,12 @@
 //! AVX-512, as Ice Lake and Zen 4 have it and whatever came after them.
 //!
-//! One algorithm for all four cases. A magnitude is held within the scale's limits; its cell's correction, looked up
-//! by the mantissa's upper bits, turns it into octave and step; the step's value is looked up.
-//! Magnitudes are handled with the exponent raised by one, as signed integers: infinity overflows and so is held at
-//! the lowest magnitude, without a test of its own. The corrections take the one off again.
+//! A magnitude is held within the scale's limits; with 16 steps its cell's correction, looked up by the mantissa's upper
+//! bits, turns it into octave and step, and the step's value is looked up. `planes` says how 128 steps go.
+//! float32 magnitudes are handled with the exponent raised by one, as signed integers: infinity overflows and so is held
+//! at the lowest magnitude, without a test of its own.
+//!
+//! Tried, for 100,000 values in the cache of a Zen 4: 128 steps by two gathers took 90 microseconds (float32) and 150
+//! (float64), by planes of bytes 38 and 60; 16 steps of float64 by gathers of 64-bit numbers 150, by upper halves 26.
 
 mod double;
 mod planes;
