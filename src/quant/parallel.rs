@@ -11,7 +11,7 @@ use super::arch::{self, Scale};
 use super::{Bits, Element, formula};
 
 /// Bytes a thread takes at a time.
-const GRAIN: usize = 1 << 18;
+const GRAIN: usize = 1 << 16;
 
 /// Bytes whose range is found and which are rewritten, one after the other, in a single pass: they stay in the core's
 /// own cache.
@@ -34,7 +34,7 @@ pub const fn grain<T>() -> usize {
     GRAIN / size_of::<T>()
 }
 
-/// Whether a pass over `data` is long enough for help to pay: waking a thread takes some 30 microseconds.
+/// Whether a pass over `data` is long enough for help to pay: waking a thread takes 5 to 30 microseconds, as busy as the machine is.
 pub fn pays<T>(data: &[T]) -> bool {
     size_of_val(data) >= arch::chosen().worth_sharing && pool()
 }
