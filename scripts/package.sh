@@ -5,8 +5,8 @@
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
-out=${1:-target/dist}
 target=${CARGO_TARGET_DIR:-target}/release
+out=${1:-${CARGO_TARGET_DIR:-target}/dist}
 cxx=${CXX:-g++}
 
 cargo build --release --quiet

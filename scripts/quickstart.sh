@@ -6,7 +6,7 @@
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
-caffe=target/caffe
+caffe=
 seeds=5
 while [ $# -gt 0 ]; do
   case $1 in
@@ -17,18 +17,22 @@ while [ $# -gt 0 ]; do
   esac
 done
 python=${PYTHON:-/usr/bin/python3}
-gfpq=${CARGO_TARGET_DIR:-target}/release/gfpq
+target=${CARGO_TARGET_DIR:-target}
+gfpq=$target/release/gfpq
 
 step() { printf '\n== %s\n' "$*"; }
 
-command -v cargo > /dev/null || { echo "quickstart.sh: no Rust toolchain: install cargo and rustc 1.88 or later" >&2; exit 1; }
+command -v cargo > /dev/null || { echo "quickstart.sh: no Rust toolchain: install cargo and rustc 1.89 or later" >&2; exit 1; }
 step "1/5 Packages that Caffe's build needs"
 scripts/setup.sh
 step "2/5 The quantiser and the patch"
 scripts/package.sh
 step "3/5 Caffe"
-[ "$caffe" != target/caffe ] || scripts/get_caffe.sh "$caffe"
-applied=$("$gfpq" patch apply "$caffe" --libs target/dist/GFPQLibs)
+if [ -z "$caffe" ]; then
+  caffe=$target/caffe
+  scripts/get_caffe.sh "$caffe"
+fi
+applied=$("$gfpq" patch apply "$caffe")
 echo "$applied"
 step "4/5 make pycaffe (a few minutes the first time)"
 if [[ $applied != *"already patched"* ]] || [ ! -e "$caffe/python/caffe/_caffe.so" ]; then
@@ -37,11 +41,11 @@ fi
 scripts/build_caffe.sh "$caffe" pycaffe
 step "5/5 LeNet on handwritten digits: float, quantised, retrained ($seeds seeds)"
 PYTHONPATH=$caffe/python OPENBLAS_NUM_THREADS=${OPENBLAS_NUM_THREADS:-1} "$python" scripts/sample/digits/digits.py \
-  target/quickstart --gfpq "$gfpq" --seeds "$seeds"
+  "$target/quickstart" --gfpq "$gfpq" --seeds "$seeds"
 
 cat <<EOF
 
-The table is in target/quickstart/report.json too. Next, with your own network:
+The table is in $target/quickstart/report.json too. Next, with your own network:
   $gfpq patch apply YOUR_CAFFE                      the same patch for your own Caffe tree
   (cd YOUR_CAFFE; make clean; make pycaffe -j)
   $gfpq prototxt add-quant train_val.prototxt --weights -o train_val_quant.prototxt

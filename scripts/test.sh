@@ -72,7 +72,14 @@ gtests() {
   done
 }
 
-python_tests() { PYTHONPATH=$caffe/python:scripts GFPQ=$gfpq "$python" -m unittest discover -s tests/python -v; }
+nets_in_caffe() {
+  PYTHONPATH=$caffe/python OPENBLAS_NUM_THREADS=1 "$python" scripts/prototxt_caffe.py --gfpq "$gfpq" "$target/test/stock"
+}
+
+python_tests() {
+  PYTHONPATH=$caffe/python:scripts GFPQ=$gfpq GFPQ_LIB=$target/dist/GFPQLibs/lib/libgfpq.so.1 \
+    "$python" -m unittest discover -s tests/python -v
+}
 
 short_training() {
   PYTHONPATH=$caffe/python OPENBLAS_NUM_THREADS=1 "$python" scripts/sample/digits/digits.py "$target/test/digits" \
@@ -103,6 +110,7 @@ step lint scripts/lint.sh "$target/test/stock"
 step prototxts prototxts
 step build_caffe build_caffe
 step gtests gtests
+step nets_in_caffe nets_in_caffe
 step python_tests python_tests
 step short_training short_training
 step give_back give_back

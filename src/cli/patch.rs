@@ -37,6 +37,9 @@ enum Command {
     Status {
         /// The folder that holds Caffe's Makefile.
         caffe_root: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Write the patch as files, without applying it.
     Render {
@@ -95,7 +98,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             writeln!(stdout(), "{}: {} files restored or removed", caffe_root.display(), paths.len())?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Status { caffe_root } => status(&Tree::open(caffe_root)?),
+        Command::Status { caffe_root, json } => {
+            let status = patch::status(&Tree::open(caffe_root)?)?;
+            if *json { show_json(&status) } else { show_status(caffe_root, status) }
+        }
         Command::Render { caffe_root: Some(root), output, what, .. } => {
             let tree = Tree::open(root)?;
             let files = what.with_options(|options| Ok(patch::render_tree(&patch::dry_run(&tree, options)?)?))?;
@@ -139,10 +145,28 @@ fn apply(tree: &Tree, options: &Options) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn status(tree: &Tree) -> anyhow::Result<ExitCode> {
-    let root = tree.root().display();
+fn show_json(status: &Status) -> anyhow::Result<ExitCode> {
+    let (state, journal, edited, code) = match status {
+        Status::NotPatched => ("not patched", None, [].as_slice(), ExitCode::from(3)),
+        Status::Interrupted => ("interrupted", None, [].as_slice(), ExitCode::FAILURE),
+        Status::Patched(journal) => ("patched", Some(journal), [].as_slice(), ExitCode::SUCCESS),
+        Status::Edited(journal, edited) => ("edited", Some(journal), edited.as_slice(), ExitCode::FAILURE),
+    };
+    let answer = serde_json::json!({
+        "state": state,
+        "version": journal.map(|journal| &journal.version),
+        "changes": journal.map(|journal| journal.changes.iter().map(|record| &record.path).collect::<Vec<_>>()),
+        "compat": journal.map(|journal| journal.compat.iter().map(|(name, _)| name).collect::<Vec<_>>()),
+        "edited": edited,
+    });
+    writeln!(stdout(), "{answer:#}")?;
+    Ok(code)
+}
+
+fn show_status(root: &Path, status: Status) -> anyhow::Result<ExitCode> {
+    let root = root.display();
     let mut out = stdout().lock();
-    let (journal, edited) = match patch::status(tree)? {
+    let (journal, edited) = match status {
         Status::NotPatched => {
             writeln!(out, "{root}: not patched")?;
             return Ok(ExitCode::from(3));

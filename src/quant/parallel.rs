@@ -34,7 +34,8 @@ pub const fn grain<T>() -> usize {
     GRAIN / size_of::<T>()
 }
 
-/// Whether a pass over `data` is long enough for help to pay: waking a thread takes 5 to 30 microseconds, as busy as the machine is.
+/// Whether a pass over `data` is long enough for help to pay: waking a thread takes 5 to 30 microseconds, as busy as
+/// the machine is.
 pub fn pays<T>(data: &[T]) -> bool {
     size_of_val(data) >= arch::chosen().worth_sharing && pool()
 }

@@ -84,6 +84,8 @@ fn status_names_what_is_applied() {
     assert_eq!(output.status.code(), Some(1));
     let status = String::from_utf8(output.stdout).unwrap();
     assert!(status.contains("Makefile: link and copy the library  (edited since)"), "{status}");
+    let json: serde_json::Value = serde_json::from_slice(&scene.gfpq(&["status", "--json"]).stdout).unwrap();
+    assert_eq!((&json["state"], &json["edited"][0]), (&"edited".into(), &"Makefile".into()));
 }
 
 /// However few of an apply's files came to their places, both ways out work.

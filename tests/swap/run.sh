@@ -3,7 +3,7 @@
 set -euo pipefail
 
 cd "$(dirname "$0")/../.."
-libs=target/dist/GFPQLibs
+libs=${CARGO_TARGET_DIR:-target}/dist/GFPQLibs
 vendor=$(scripts/vendor.sh)
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
