@@ -90,7 +90,7 @@ impl Document {
                 let message = match source.as_slice() {
                     [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "expected a text in UTF-8: this is UTF-16".to_owned(),
                     text if text.contains(&0) => {
-                        "expected a text: this is binary data (a .caffemodel? that is for `gfpq model`)".to_owned()
+                        "expected a text: this is binary data (a .caffemodel? give the net's .prototxt)".to_owned()
                     }
                     _ => message,
                 };
