@@ -3,8 +3,9 @@
 # Usage: scripts/check_tree.sh CAFFE_ROOT
 set -euo pipefail
 
-root=${1:?usage: scripts/check_tree.sh CAFFE_ROOT}
-gfpq=$(realpath "$(dirname "$0")/../${CARGO_TARGET_DIR:-target}/release/gfpq")
+root=$(realpath "${1:?usage: scripts/check_tree.sh CAFFE_ROOT}")
+cd "$(dirname "$0")/.."
+gfpq=$(realpath "${CARGO_TARGET_DIR:-target}/release/gfpq")
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 cp -a "$root" "$scratch/original"

@@ -4,14 +4,15 @@
 # Usage: scripts/package.sh [OUT=target/dist]
 set -euo pipefail
 
+out=${1:+$(realpath -m "$1")}
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-target}/release
-out=${1:-${CARGO_TARGET_DIR:-target}/dist}
+out=${out:-${CARGO_TARGET_DIR:-target}/dist}
 cxx=${CXX:-g++}
 
 cargo build --release --quiet
 version=$("$target/gfpq" --version | cut -d ' ' -f 2)
-rm -rf "$out"
+rm -rf "$out/GFPQLibs" "$out/GFPQLibs.tgz" "$out/caffe_patch.tgz"
 mkdir -p "$out/GFPQLibs/include" "$out/GFPQLibs/lib"
 cp templates/GFPQLibs/include/gfpq.hpp "$out/GFPQLibs/include/"
 cp -r scripts/sample "$out/GFPQLibs/sample"

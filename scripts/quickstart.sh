@@ -5,17 +5,17 @@
 #   --caffe DIR   your own Caffe tree, which is patched in place; otherwise BVLC's is fetched into target/caffe
 set -euo pipefail
 
-cd "$(dirname "$0")/.."
 caffe=
 seeds=5
 while [ $# -gt 0 ]; do
   case $1 in
-    --caffe) caffe=${2:?--caffe takes a folder}; shift 2 ;;
+    --caffe) caffe=$(realpath "${2:?--caffe takes a folder}"); shift 2 ;;
     --seeds) seeds=${2:?--seeds takes a number}; shift 2 ;;
     -h | --help) sed -n '2,5s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) echo "quickstart.sh: unknown argument $1 (see --help)" >&2; exit 2 ;;
   esac
 done
+cd "$(dirname "$0")/.."
 python=${PYTHON:-/usr/bin/python3}
 target=${CARGO_TARGET_DIR:-target}
 gfpq=$target/release/gfpq
@@ -47,9 +47,9 @@ cat <<EOF
 
 The table is in $target/quickstart/report.json too. Next, with your own network:
   $gfpq patch apply YOUR_CAFFE                      the same patch for your own Caffe tree
-  (cd YOUR_CAFFE; make clean; make pycaffe -j)
+  (cd YOUR_CAFFE; make clean; make pycaffe tools -j)
   $gfpq prototxt add-quant train_val.prototxt --weights -o train_val_quant.prototxt
-  caffe train --solver=solver.prototxt --weights=float.caffemodel
+  YOUR_CAFFE/build/tools/caffe train --solver=solver.prototxt --weights=float.caffemodel
                                                     net: "train_val_quant.prototxt", a tenth of the learning rate
   $gfpq prototxt strip-quant …                      the deploy file for the NNIE compiler
 README.md explains each step.

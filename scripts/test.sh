@@ -22,7 +22,9 @@ step() {
   fi
   printf '\n== %s\n' "$name"
   local start=$SECONDS
-  if (set -e; "$@"); then
+  # Not in the condition itself, where bash ignores -e.
+  (set -e; "$@")
+  if [ $? -eq 0 ]; then
     passed=$((passed + 1))
     echo "ok: $name, $((SECONDS - start)) s"
   else
@@ -52,7 +54,7 @@ stock_caffe() {
 prototxts() { "$python" scripts/prototxt_trees.py "$target/test/stock"; }
 
 build_caffe() {
-  rm -rf "$caffe"
+  rm -rf "$caffe" "$target/test/digits"
   cp -a "$target/test/stock" "$caffe"
   "$gfpq" patch apply "$caffe"
   make -C "$caffe" clean > /dev/null
@@ -67,8 +69,8 @@ gtests() {
   done
   scripts/build_caffe.sh "$caffe" "${bins[@]}"
   for name in "${bins[@]}"; do
-    "$caffe/$name" --gtest_filter='-*GPU*' 2> /dev/null | tail -n 1
-    [ "${PIPESTATUS[0]}" -eq 0 ]
+    "$caffe/$name" --gtest_filter='-*GPU*' > "$target/test/gtest.log" 2>&1 || { tail -n 40 "$target/test/gtest.log"; false; }
+    tail -n 1 "$target/test/gtest.log"
   done
 }
 

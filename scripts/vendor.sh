@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fetches the vendor's library, the tests' and benchmarks' oracle, from its package on PyPI and prints its path.
-# Usage: export GFPQ_VENDOR_LIB=$(scripts/vendor.sh)
+# Needs pip (scripts/setup.sh installs it). Usage: export GFPQ_VENDOR_LIB=$(scripts/vendor.sh)
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -10,8 +10,8 @@ if [ ! -f "$lib" ]; then
   mkdir -p "$folder"
   scratch=$(mktemp -d)
   trap 'rm -rf "$scratch"' EXIT
-  python3 -m pip download --quiet --no-deps --dest "$scratch" nnieqat==0.1.0b0 >&2
-  python3 - "$scratch"/nnieqat-*.whl "$lib" <<'EOF'
+  /usr/bin/python3 -m pip download --quiet --no-deps --dest "$scratch" nnieqat==0.1.0b0 >&2
+  /usr/bin/python3 - "$scratch"/nnieqat-*.whl "$lib" <<'EOF'
 import os, sys, zipfile
 
 wheel, lib = sys.argv[1:]

@@ -89,13 +89,11 @@ pub fn apply(tree: &Tree, options: &Options) -> Result<Outcome, Error> {
         None => {}
         Some(journal) if journal.state == State::Applied => {
             let edited = journal.edited(tree.root())?;
-            if !edited.is_empty() {
-                return Ok(Outcome::AlreadyPatched { edited });
-            }
             let plan = Plan::new(&tree.with_overlay(journal.originals(tree.root())?), options)?;
             if journal.matches(&plan) {
                 return Ok(Outcome::AlreadyPatched { edited });
             }
+            // There is something new to write, and undo refuses where a file was edited.
             journal.undo(tree.root())?;
         }
         Some(interrupted) => interrupted.undo(tree.root())?,
@@ -132,7 +130,13 @@ pub fn dry_run(tree: &Tree, options: &Options) -> Result<Plan, Error> {
 /// # Errors
 /// [`Error::NotPatched`]; [`Error::EditedSince`], with nothing changed.
 pub fn revert(tree: &Tree) -> Result<Vec<PathBuf>, Error> {
-    let journal = Journal::load(tree.root())?.ok_or_else(|| Error::NotPatched { root: tree.root().into() })?;
+    let Some(journal) = Journal::load(tree.root())? else {
+        // What an apply left that was killed before it touched the tree.
+        return match fs::remove_dir_all(tree.root().join(FOLDER)) {
+            Ok(()) => Ok(Vec::new()),
+            Err(_) => Err(Error::NotPatched { root: tree.root().into() }),
+        };
+    };
     journal.undo(tree.root())?;
     Ok(journal.changes.into_iter().map(|record| record.path).collect())
 }
@@ -215,6 +219,9 @@ impl Journal {
         Journal { state: State::Reverting, ..self.clone() }.store(root)?;
         for (record, original) in self.changes.iter().zip(originals) {
             let path = root.join(&record.path);
+            if Entry::read(&path)? == original {
+                continue;
+            }
             let restored = match original {
                 Some(entry) => place(&entry, root, &path),
                 None => remove_if_there(fs::remove_file(&path)),

@@ -100,14 +100,13 @@ impl Tree {
         match self.overlay.get(path) {
             Some(Some(Entry::File { bytes, .. })) => return Ok(Some(Text::from_bytes(bytes))),
             Some(None) => return Ok(None),
-            Some(Some(Entry::Link(_))) | None => {}
+            Some(Some(Entry::Link(target))) => {
+                let folder = path.parent().unwrap_or(Path::new(""));
+                return read_text(&self.root.join(folder).join(target));
+            }
+            None => {}
         }
-        let path = self.root.join(path);
-        match fs::read(&path) {
-            Ok(bytes) => Ok(Some(Text::from_bytes(&bytes))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(Error::Read { path, source }),
-        }
+        read_text(&self.root.join(path))
     }
 
     /// Refuses a tree whose layers QuantLayer could not be one of, or that has a Quant layer of another origin.
@@ -148,5 +147,13 @@ impl Tree {
             }
         }
         Ok(())
+    }
+}
+
+fn read_text(path: &Path) -> Result<Option<Text>, Error> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(Text::from_bytes(&bytes))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(Error::Read { path: path.into(), source }),
     }
 }

@@ -24,7 +24,14 @@ fn pool() -> bool {
     static OWNER: AtomicU32 = AtomicU32::new(0);
     let us = process::id();
     match OWNER.compare_exchange(0, us, Ordering::Relaxed, Ordering::Relaxed) {
-        Ok(_) => true,
+        Ok(_) => match rayon::ThreadPoolBuilder::new().build_global() {
+            // The system gives no thread: nobody's process has this number. (Without a source: it is built already.)
+            Err(error) if std::error::Error::source(&error).is_some() => {
+                OWNER.store(u32::MAX, Ordering::Relaxed);
+                false
+            }
+            _ => true,
+        },
         Err(owner) => owner == us,
     }
 }

@@ -128,4 +128,41 @@ fn leftovers_without_a_journal_are_cleared() {
     scene.apply();
     scene.revert();
     assert!(scene.snapshot() == Scene::new().snapshot());
+    scene.write(".gfpq/staged/Makefile", "half");
+    scene.revert();
+    assert!(scene.snapshot() == Scene::new().snapshot());
+}
+
+#[test]
+fn links_are_edited_through_and_given_back() {
+    let scene = Scene::new();
+    for path in ["Makefile.config", "src/caffe/proto/caffe.proto"] {
+        let link = scene.tree().join(path);
+        let target = link.with_extension("target");
+        let _ = fs::rename(&link, &target);
+        if !target.exists() {
+            fs::write(&target, "LIBRARY_DIRS := /opt/lib\n").unwrap();
+        }
+        std::os::unix::fs::symlink(target.file_name().unwrap(), &link).unwrap();
+    }
+    let before = scene.snapshot();
+    scene.apply();
+    let once = scene.snapshot();
+    assert!(scene.apply().contains("already patched"));
+    assert!(scene.snapshot() == once);
+    scene.revert();
+    assert!(scene.snapshot() == before);
+}
+
+/// A newer patch does not reach a tree that was edited since, and says so.
+#[test]
+fn a_new_library_and_an_edited_file() {
+    let scene = Scene::new();
+    scene.apply();
+    fs::write(scene.libs().join("lib/libgfpq.so.1.0.0"), b"\0newer").unwrap();
+    scene.edit("Makefile.config", "/usr/lib", "/usr/lib /opt/lib");
+    scene.refused(&["apply"], "edited since the patch was applied: Makefile.config");
+    scene.edit("Makefile.config", "/usr/lib /opt/lib", "/usr/lib");
+    assert!(scene.apply().contains("patched"));
+    assert_eq!(fs::read(scene.tree().join("GFPQLibs/lib/libgfpq.so.1")).unwrap(), b"\0newer");
 }

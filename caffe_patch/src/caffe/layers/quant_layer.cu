@@ -37,7 +37,8 @@ void QuantLayer<Dtype>::Backward_gpu(const vector<Blob<Dtype>*>& top,
       const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom) {
   for (int i = 0; i < top.size(); ++i) {
     if (propagate_down[i] && bottom[i] != top[i]) {
-      bottom[i]->ShareDiff(*top[i]);
+      caffe_copy(top[i]->count(), top[i]->gpu_diff(),
+          bottom[i]->mutable_gpu_diff());
     }
   }
 }

@@ -11,6 +11,7 @@
 #include "caffe/layers/quant_layer.hpp"
 #include "caffe/net.hpp"
 #include "caffe/sgd_solvers.hpp"
+#include "caffe/util/math_functions.hpp"
 
 #include "caffe/test/test_caffe_main.hpp"
 
@@ -266,6 +267,39 @@ TYPED_TEST(QuantLayerTest, TestBackwardInPlace) {
       this->blob_bottom_vec_);
   for (int i = 0; i < 10; ++i) {
     EXPECT_EQ(this->blob_bottom_->cpu_diff()[i], Dtype(i - 4.5));
+  }
+}
+
+// Reshape, and layers like it, hand their gradient down by sharing memory with
+// their top: what the Quant layer writes has to arrive there.
+TYPED_TEST(QuantLayerTest, TestBackwardToSharedDiff) {
+  typedef typename TypeParam::Dtype Dtype;
+  NetParameter param;
+  CHECK(google::protobuf::TextFormat::ParseFromString(
+      "layer { name: 'data' type: 'DummyData' top: 'data' top: 'label' "
+      "  dummy_data_param { shape { dim: 4 dim: 3 } shape { dim: 4 dim: 2 } "
+      "    data_filler { type: 'constant' value: 9 } "
+      "    data_filler { type: 'constant' value: 1 } } } "
+      "layer { name: 'ip0' type: 'InnerProduct' bottom: 'data' top: 'ip0' "
+      "  inner_product_param { num_output: 6 "
+      "    weight_filler { type: 'constant' value: 0.1 } } } "
+      "layer { name: 'reshape' type: 'Reshape' bottom: 'ip0' top: 'reshape' "
+      "  reshape_param { shape { dim: 0 dim: 2 dim: 3 } } } "
+      "layer { name: 'quant' type: 'Quant' bottom: 'reshape' top: 'quant' } "
+      "layer { name: 'ip1' type: 'InnerProduct' bottom: 'quant' top: 'ip1' "
+      "  inner_product_param { num_output: 2 "
+      "    weight_filler { type: 'constant' value: 0.1 } } } "
+      "layer { name: 'loss' type: 'EuclideanLoss' bottom: 'ip1' "
+      "  bottom: 'label' top: 'loss' }", &param));
+  Net<Dtype> net(param);
+  for (int iteration = 0; iteration < 2; ++iteration) {
+    Blob<Dtype>* weight = net.layer_by_name("ip0")->blobs()[0].get();
+    caffe_set(weight->count(), Dtype(0), weight->mutable_cpu_diff());
+    net.ForwardFromTo(0, net.layers().size() - 1);
+    net.BackwardFromTo(net.layers().size() - 1, 0);
+    for (int i = 0; i < weight->count(); ++i) {
+      EXPECT_NE(weight->cpu_diff()[i], 0);
+    }
   }
 }
 

@@ -24,9 +24,10 @@ const char* gfpqGetErrorString(int code);
  *
  * Convolutions, deconvolutions and inner products take part with their weights,
  * not their biases, at the net's bit width, or at 16 bits where the layer's
- * name ends in "_hp", the NNIE compiler's mark. A layer's own quant_param has
- * precedence: quant_en: 0 leaves its weights float, quant_bits: 16 gives it 16
- * bits, and a layer of another type takes part if it has one.
+ * name ends in "_hp", the NNIE compiler's mark. A layer's own quant_param says
+ * otherwise: quant_en: 0 leaves its weights float, quant_bits: 16 gives it 16
+ * bits, and a layer of another type takes part if it has one. With quant_en: 0
+ * for the net, all weights stay float.
  */
 template <typename Dtype>
 class WeightQuantizer {

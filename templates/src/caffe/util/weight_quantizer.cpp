@@ -134,11 +134,12 @@ void WeightQuantizer<Dtype>::BeforeBackward(int layer_id) {
     return;
   }
   Blob<Dtype>* const weight = layers_[layer_id]->blobs()[0].get();
-  CHECK_EQ(state.quantized->count(), weight->count())
-      << "Layer " << layers_[layer_id]->layer_param().name()
-      << ": Backward without a Forward.";
+  state.master->ReshapeLike(*weight);
   state.master->ShareData(*weight);
-  weight->ShareData(*state.quantized);
+  // Before the first Forward, or after a change of shape, there is no copy.
+  if (state.quantized->shape() == weight->shape()) {
+    weight->ShareData(*state.quantized);
+  }
 }
 
 template <typename Dtype>
