@@ -161,19 +161,26 @@ impl NextAvailable {
         let mut offset = 0;
         for line in source.split_inclusive('\n') {
             let comment = line.trim_start();
+            // Above it stands a reminder to update it, with the same words and no number.
             if comment.starts_with("//") && comment.contains(message) && comment.contains("next available") {
-                let colon = line.find("ID:")? + 3;
-                let start = colon + (line[colon..].len() - line[colon..].trim_start().len());
-                let digits = line[start..].bytes().take_while(u8::is_ascii_digit).count();
-                let number = line[start..start + digits].parse().ok()?;
-                // Without its end on this line, what follows the number stays as it is.
-                let note = line[start..].find(')').map(|at| start + at + 1);
-                let span = offset + start..offset + note.unwrap_or(start + digits);
-                return Some(NextAvailable { number, span, names_last: note.is_some() });
+                if let Some(note) = NextAvailable::read(line, offset) {
+                    return Some(note);
+                }
             }
             offset += line.len();
         }
         None
+    }
+
+    fn read(line: &str, offset: usize) -> Option<NextAvailable> {
+        let colon = line.find("ID:")? + 3;
+        let start = colon + (line[colon..].len() - line[colon..].trim_start().len());
+        let digits = line[start..].bytes().take_while(u8::is_ascii_digit).count();
+        let number = line[start..start + digits].parse().ok()?;
+        // Without its end on this line, what follows the number stays as it is.
+        let note = line[start..].find(')').map(|at| start + at + 1);
+        let span = offset + start..offset + note.unwrap_or(start + digits);
+        Some(NextAvailable { number, span, names_last: note.is_some() })
     }
 }
 
@@ -308,6 +315,8 @@ message NetParameter {
   repeated V1LayerParameter layers = 2;
 }
 
+// Update the next available ID when you add a new LayerParameter field.
+//
 // LayerParameter next available layer-specific ID: 147 (last added: recurrent_param)
 message LayerParameter {
   optional string name = 1; // the layer name
@@ -342,7 +351,7 @@ message PythonParameter {
 
     #[test]
     fn without_a_comment_the_number_is_above_all() {
-        let source = SOURCE.replace("next available", "no");
+        let source = SOURCE.replace("available layer-specific ID", "free");
         assert_eq!(edited(&source).0.layer, 202);
     }
 

@@ -12,7 +12,7 @@ use super::{Passes, Path};
 
 pub static PATH: Path = Path {
     name: "avx2",
-    worth_sharing: 3 << 18,
+    worth_sharing: 256 << 10,
     f32: Passes { max_abs: max_abs_f32, apply: single::apply },
     f64: Passes { max_abs: max_abs_f64, apply: double::apply },
 };
