@@ -162,10 +162,12 @@ impl NextAvailable {
         for line in source.split_inclusive('\n') {
             let comment = line.trim_start();
             // Above it stands a reminder to update it, with the same words and no number.
-            if comment.starts_with("//") && comment.contains(message) && comment.contains("next available") {
-                if let Some(note) = NextAvailable::read(line, offset) {
-                    return Some(note);
-                }
+            if comment.starts_with("//")
+                && comment.contains(message)
+                && comment.contains("next available")
+                && let Some(note) = NextAvailable::read(line, offset)
+            {
+                return Some(note);
             }
             offset += line.len();
         }
