@@ -13,8 +13,7 @@ use super::text::Text;
 /// When a place is not found.
 pub fn edit_header(path: &Path, text: &mut Text) -> Result<(), Error> {
     let missing = |wanted: &str| Error::NoPlace { path: path.into(), wanted: wanted.into() };
-    let member = find(text, |line| line.trim_end() == "DISABLE_COPY_AND_ASSIGN(Net);" || line.contains("(Net);"))
-        .ok_or_else(|| missing("DISABLE_COPY_AND_ASSIGN(Net)"))?;
+    let member = find(text, |line| line.contains("(Net);")).ok_or_else(|| missing("DISABLE_COPY_AND_ASSIGN(Net)"))?;
     text.insert_lines(member, &template::render("net/member.hpp", &[])?);
     let include = last_plain_include(text).ok_or_else(|| missing("an include of Caffe's own headers"))?;
     text.insert_lines(include, "#include \"caffe/util/weight_quantizer.hpp\"\n");

@@ -11,6 +11,7 @@ use super::makefile;
 use super::net;
 use super::proto::{self, FieldNumbers};
 use super::template;
+use super::text::Text;
 use super::tree::{Entry, Tree};
 
 /// What an apply is to do.
@@ -108,7 +109,7 @@ impl Plan {
         tree: &Tree,
         path: &'static str,
         purpose: &str,
-        edit: impl FnOnce(&Path, &mut super::text::Text) -> Result<T, Error>,
+        edit: impl FnOnce(&Path, &mut Text) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let full = tree.root().join(path);
         let missing = || Error::NotCaffe { root: tree.root().into(), missing: path };
