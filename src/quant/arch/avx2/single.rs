@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{EXPONENT_F32, ONE_OCTAVE_F32, first_words, select};
+use super::{EXPONENT_F32, ONE_OCTAVE_F32, Words, first_words, select};
 use crate::quant::arch::Scale;
 use crate::quant::{Bits, Format};
 
@@ -129,10 +129,9 @@ impl Kernel for Eight {
     }
 }
 
-/// 128 steps: one look-up in memory tells all about a cell.
+/// 128 steps: one load from memory tells all about a cell.
 struct Sixteen {
     limits: Limits,
-    cells: *const i64,
 }
 
 /// A cell's two values and what separates them: the upper half is what the lower value adds to its octave, whose
@@ -160,23 +159,19 @@ impl Kernel for Sixteen {
     #[inline]
     #[target_feature(enable = "avx2")]
     unsafe fn new(scale: &Scale) -> Sixteen {
-        Sixteen { limits: Limits::new(scale), cells: CELLS.as_ptr().cast() }
+        Sixteen { limits: Limits::new(scale) }
     }
 
     #[inline]
     #[target_feature(enable = "avx2")]
     unsafe fn quantise(&self, x: __m256i) -> __m256i {
         let (keep, held) = self.limits.hold(x);
-        let cell = _mm256_and_si256(_mm256_srli_epi32::<15>(held), _mm256_set1_epi32(255));
-        // Lanes 0 1 4 5 and 2 3 6 7: the shuffles, which work on 128 bits, put them back.
-        let cell = _mm256_permute4x64_epi64::<0b11_01_10_00>(cell);
-        // SAFETY: the table has 256 entries.
-        let [a, b] = unsafe {
-            [
-                _mm256_i32gather_epi64::<8>(self.cells, _mm256_castsi256_si128(cell)),
-                _mm256_i32gather_epi64::<8>(self.cells, _mm256_extracti128_si256::<1>(cell)),
-            ]
-        };
+        let mut cells = Words::ZERO;
+        cells.store(_mm256_slli_epi32::<1>(held));
+        let cell = |i: usize| CELLS[cells.third_byte(i)] as i64;
+        // The shuffles, which work on 128 bits, put them in order.
+        let a = _mm256_setr_epi64x(cell(0), cell(1), cell(4), cell(5));
+        let b = _mm256_setr_epi64x(cell(2), cell(3), cell(6), cell(7));
         let (a, b) = (_mm256_castsi256_ps(a), _mm256_castsi256_ps(b));
         let value = _mm256_castps_si256(_mm256_shuffle_ps::<0b11_01_11_01>(a, b));
         let more = _mm256_castps_si256(_mm256_shuffle_ps::<0b10_00_10_00>(a, b));
