@@ -12,5 +12,5 @@ fn main() {
     build.compile("gfpq_ffi");
     println!("cargo::rerun-if-changed=src/ffi/mod.rs");
     println!("cargo::rerun-if-changed=src/ffi/hi_gfpq.cpp");
-    println!("cargo::rerun-if-changed=templates/GFPQLibs/include/gfpq.hpp");
+    println!("cargo::rerun-if-changed=templates/GFPQLibs/include");
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes the library as the vendor ships it, in OUT:
-#   GFPQLibs/include/gfpq.hpp, GFPQLibs/lib/libgfpq{,_gpu}.{a,so*}, GFPQLibs/sample/, GFPQLibs.tgz, caffe_patch.tgz
+#   GFPQLibs/include/gfpq{,_ext}.hpp, GFPQLibs/lib/libgfpq{,_gpu}.{a,so*}, GFPQLibs/sample/, GFPQLibs.tgz, caffe_patch.tgz
 # Usage: scripts/package.sh [OUT=target/dist]
 set -euo pipefail
 
@@ -14,7 +14,7 @@ cargo build --release --quiet
 version=$("$target/gfpq" --version | cut -d ' ' -f 2)
 rm -rf "$out/GFPQLibs" "$out/GFPQLibs.tgz" "$out/caffe_patch.tgz"
 mkdir -p "$out/GFPQLibs/include" "$out/GFPQLibs/lib"
-cp templates/GFPQLibs/include/gfpq.hpp "$out/GFPQLibs/include/"
+cp templates/GFPQLibs/include/*.hpp "$out/GFPQLibs/include/"
 cp -r scripts/sample "$out/GFPQLibs/sample"
 
 # One object serves both names: a program links gfpq, or gfpq_gpu where it passes GPU memory. It holds what the

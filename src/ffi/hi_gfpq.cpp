@@ -1,4 +1,4 @@
-// The vendor's interface on the bridge: checks pointers, turns exceptions into
+// The vendor's interface, and ours beyond it, on the bridge: checks pointers, turns exceptions into
 // return codes, and writes an error's one line.
 
 #include <stdint.h>
@@ -12,6 +12,7 @@
 #include <new>
 
 #include "gfpq.hpp"
+#include "gfpq_ext.hpp"
 #include "gfpq/src/ffi/mod.rs.h"
 #include "rust/cxx.h"
 
@@ -42,6 +43,18 @@ void QuantiseSlice(rust::Slice<double> data, uint32_t bits, uint32_t mode,
   gfpq::quantise_f64(data, bits, mode, *param);
 }
 
+void QuantiseSlices(rust::Slice<const float> source,
+    rust::Slice<float> destination, uint32_t bits, uint32_t mode,
+    gfpq::Param* param) {
+  gfpq::quantise_into_f32(source, destination, bits, mode, *param);
+}
+
+void QuantiseSlices(rust::Slice<const double> source,
+    rust::Slice<double> destination, uint32_t bits, uint32_t mode,
+    gfpq::Param* param) {
+  gfpq::quantise_into_f64(source, destination, bits, mode, *param);
+}
+
 rust::Box<gfpq::Param> ReadParam(const GFPQ_PARAM_ST* param) {
   // INIT does not read the bytes: callers leave them unset.
   if (param == NULL || param->mode == GFPQ_MODE_INIT) {
@@ -51,21 +64,50 @@ rust::Box<gfpq::Param> ReadParam(const GFPQ_PARAM_ST* param) {
       rust::Slice<const uint8_t>(param->buf, GFPQ_PARAM_LEN));
 }
 
+// What is wrong with a tensor's address, or NULL.
 template <typename T>
-int Quantise(const char* function, T* data, unsigned int count,
-    unsigned int bits, GFPQ_PARAM_ST* param) {
+const char* Flaw(const T* data) {
   if (data == NULL) {
-    return Fail(function, GFPQ_ERR_BAD_PARAMETERS, "data is a null pointer");
+    return "data is a null pointer";
   }
   if (reinterpret_cast<uintptr_t>(data) % sizeof(T) != 0) {
-    return Fail(function, GFPQ_ERR_BAD_PARAMETERS,
-        "data is not aligned to its type");
+    return "data is not aligned to its type";
+  }
+  return NULL;
+}
+
+template <typename T>
+bool Overlap(const T* source, const T* destination, unsigned int count) {
+  const uintptr_t from = reinterpret_cast<uintptr_t>(source);
+  const uintptr_t to = reinterpret_cast<uintptr_t>(destination);
+  const uintptr_t size = static_cast<uintptr_t>(count) * sizeof(T);
+  return from != to && (from < to ? to - from : from - to) < size;
+}
+
+// From `source` into `destination`, or in place where they are the same.
+template <typename T>
+int Quantise(const char* function, const T* source, T* destination,
+    unsigned int count, unsigned int bits, GFPQ_PARAM_ST* param) {
+  const char* flaw = Flaw(source);
+  if (flaw == NULL) {
+    flaw = Flaw(destination);
+  }
+  if (flaw == NULL && Overlap(source, destination, count)) {
+    flaw = "source and destination overlap";
+  }
+  if (flaw != NULL) {
+    return Fail(function, GFPQ_ERR_BAD_PARAMETERS, flaw);
   }
   try {
     rust::Box<gfpq::Param> scale = ReadParam(param);
     const uint32_t mode =
         param == NULL ? static_cast<uint32_t>(GFPQ_MODE_INIT) : param->mode;
-    QuantiseSlice(rust::Slice<T>(data, count), bits, mode, &*scale);
+    if (source == destination) {
+      QuantiseSlice(rust::Slice<T>(destination, count), bits, mode, &*scale);
+    } else {
+      QuantiseSlices(rust::Slice<const T>(source, count),
+          rust::Slice<T>(destination, count), bits, mode, &*scale);
+    }
     if (param != NULL && mode != GFPQ_MODE_APPLY_ONLY) {
       const std::array<uint8_t, GFPQ_PARAM_LEN> bytes =
           gfpq::param_to_bytes(*scale);
@@ -95,17 +137,30 @@ int QuantiseGpu(const char* function, const void* data) {
 
 int HI_GFPQ_QuantAndDeQuant(float* data, unsigned int count, unsigned int bits,
     GFPQ_PARAM_ST* param) {
-  return Quantise("HI_GFPQ_QuantAndDeQuant", data, count, bits, param);
+  return Quantise("HI_GFPQ_QuantAndDeQuant", data, data, count, bits, param);
 }
 
 int HI_GFPQ_QuantAndDeQuant(double* data, unsigned int count,
     unsigned int bits, GFPQ_PARAM_ST* param) {
-  return Quantise("HI_GFPQ_QuantAndDeQuant", data, count, bits, param);
+  return Quantise("HI_GFPQ_QuantAndDeQuant", data, data, count, bits, param);
 }
 
 int HI_GFPQ_QuantAndDeQuant_PY(float* data, unsigned int count,
     unsigned int bits, GFPQ_PARAM_ST* param) {
-  return Quantise("HI_GFPQ_QuantAndDeQuant_PY", data, count, bits, param);
+  return Quantise("HI_GFPQ_QuantAndDeQuant_PY", data, data, count, bits,
+      param);
+}
+
+int GFPQ_QuantAndDeQuantTo(const float* source, float* destination,
+    unsigned int count, unsigned int bits, GFPQ_PARAM_ST* param) {
+  return Quantise("GFPQ_QuantAndDeQuantTo", source, destination, count, bits,
+      param);
+}
+
+int GFPQ_QuantAndDeQuantTo(const double* source, double* destination,
+    unsigned int count, unsigned int bits, GFPQ_PARAM_ST* param) {
+  return Quantise("GFPQ_QuantAndDeQuantTo", source, destination, count, bits,
+      param);
 }
 
 int HI_GFPQ_QuantAndDeQuant_GPU(float* data, unsigned int, unsigned int,

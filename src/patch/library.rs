@@ -21,7 +21,7 @@ impl Library {
     /// [`Error::NoLibrary`] when something that a Caffe build needs is missing.
     pub fn load(dir: &Path) -> Result<Library, Error> {
         let broken = |why: String| Error::NoLibrary { dir: dir.into(), why };
-        for needed in ["include/gfpq.hpp", "lib/libgfpq.so.1", "lib/libgfpq_gpu.so.1"] {
+        for needed in ["include/gfpq.hpp", "include/gfpq_ext.hpp", "lib/libgfpq.so.1", "lib/libgfpq_gpu.so.1"] {
             if !dir.join(needed).exists() {
                 return Err(broken(format!("no {needed}")));
             }

@@ -46,7 +46,7 @@ impl Scene {
         for (path, content) in FILES {
             scene.write(path, content);
         }
-        for path in ["include/gfpq.hpp", "lib/libgfpq.so.1.0.0", "lib/libgfpq_gpu.so.1.0.0"] {
+        for path in ["include/gfpq.hpp", "include/gfpq_ext.hpp", "lib/libgfpq.so.1.0.0", "lib/libgfpq_gpu.so.1.0.0"] {
             write(&scene.libs().join(path), b"\0library");
         }
         for name in ["libgfpq", "libgfpq_gpu"] {

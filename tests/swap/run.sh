@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds one program against the header, and runs it with the vendor's library, with ours, and linked statically.
+# Builds one program against the header, and runs it with the vendor's library, with ours, and linked statically;
+# and what our library has beyond the vendor's beside that.
 set -euo pipefail
 
 cd "$(dirname "$0")/../.."
@@ -28,4 +29,7 @@ for lib in libgfpq libgfpq_gpu; do
   diff <(nm -D --defined-only "$libs/lib/$lib.so.1" | awk '{ print $3 }' | LC_ALL=C sort) src/ffi/symbols.txt
   readelf -d "$libs/lib/$lib.so.1" | grep -q "soname: \[$lib.so.1\]"
 done
+g++ "${flags[@]}" tests/swap/ext.cpp -L"$libs/lib" -lgfpq -o "$scratch/ext"
+LD_LIBRARY_PATH=$libs/lib "$scratch/ext" 2> "$scratch/errors.txt"
+[ "$(grep -c '^\[ERR\]\[GFPQ_' "$scratch/errors.txt")" -eq 4 ]
 echo "swap: $(wc -l < "$scratch/ours.txt") calls, the same with the vendor's library and ours, shared and static"

@@ -6,6 +6,8 @@
 #include "caffe/util/math_functions.hpp"
 #include "caffe/util/weight_quantizer.hpp"
 
+#include "gfpq_ext.hpp"
+
 namespace caffe {
 
 namespace {
@@ -152,18 +154,18 @@ void QuantLayer<Dtype>::Forward_cpu(const vector<Blob<Dtype>*>& bottom,
       const vector<Blob<Dtype>*>& top) {
   for (int i = 0; i < bottom.size(); ++i) {
     const int count = bottom[i]->count();
+    const Dtype* bottom_data = bottom[i]->cpu_data();
     Dtype* top_data = top[i]->mutable_cpu_data();
-    if (bottom[i] != top[i]) {
-      caffe_copy(count, bottom[i]->cpu_data(), top_data);
-    }
     if (!enabled_) {
+      caffe_copy(count, bottom_data, top_data);
       continue;
     }
-    if (IsSuspect(caffe_cpu_asum(count, top_data))) {
-      WarnIfNonfinite(*top[i]);
+    if (!warned_nonfinite_ && IsSuspect(caffe_cpu_asum(count, bottom_data))) {
+      WarnIfNonfinite(*bottom[i]);
     }
     GFPQ_PARAM_ST param = LoadRange(i);
-    CheckCode(HI_GFPQ_QuantAndDeQuant(top_data, count, bits_, &param), *top[i]);
+    CheckCode(GFPQ_QuantAndDeQuantTo(bottom_data, top_data, count, bits_,
+        &param), *top[i]);
     StoreRange(i, param);
   }
 }

@@ -4,7 +4,7 @@
 #include "caffe/util/math_functions.hpp"
 #include "caffe/util/weight_quantizer.hpp"
 
-#include "gfpq.hpp"
+#include "gfpq_ext.hpp"
 
 namespace caffe {
 
@@ -95,9 +95,8 @@ void WeightQuantizer<Dtype>::Quantize(const Layer<Dtype>& layer,
   int code = GFPQ_ERR_GENERIC;
   switch (Caffe::mode()) {
   case Caffe::CPU:
-    caffe_copy(count, master.cpu_data(), quantized->mutable_cpu_data());
-    code = HI_GFPQ_QuantAndDeQuant(quantized->mutable_cpu_data(), count, bits,
-        NULL);
+    code = GFPQ_QuantAndDeQuantTo(master.cpu_data(),
+        quantized->mutable_cpu_data(), count, bits, NULL);
     break;
   case Caffe::GPU:
     caffe_copy(count, master.gpu_data(), quantized->mutable_gpu_data());

@@ -1,0 +1,92 @@
+// Holds what gfpq_ext.hpp adds against the vendor's interface: the same bits,
+// the source untouched, and what must be refused refused.
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <vector>
+
+#include "gfpq_ext.hpp"
+
+namespace {
+
+int failures = 0;
+int calls = 0;
+
+void Check(bool holds, const char* what, unsigned int bits, size_t count) {
+  ++calls;
+  if (!holds) {
+    ++failures;
+    printf("ext: %s, %u bits, %zu values\n", what, bits, count);
+  }
+}
+
+template <typename T>
+bool Same(const std::vector<T>& a, const std::vector<T>& b) {
+  return memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0;
+}
+
+template <typename T>
+void OutOfPlace(unsigned int bits, size_t count) {
+  GFPQ_PARAM_ST there = GFPQ_PARAM_ST();
+  GFPQ_PARAM_ST here = GFPQ_PARAM_ST();
+  const unsigned int modes[] = {GFPQ_MODE_INIT, GFPQ_MODE_UPDATE,
+      GFPQ_MODE_UPDATE, GFPQ_MODE_APPLY_ONLY};
+  for (int step = 0; step < 4; ++step) {
+    there.mode = here.mode = modes[step];
+    std::vector<T> source(count + 1);
+    for (size_t i = 0; i < source.size(); ++i) {
+      source[i] = static_cast<T>(sin(i + step) * exp2(i % 40 - 30.0 + step));
+    }
+    if (step == 2) {
+      source[0] = NAN;
+    }
+    const std::vector<T> original = source;
+    std::vector<T> expected = source;
+    HI_GFPQ_QuantAndDeQuant(expected.data(), count, bits, &there);
+    std::vector<T> destination(source.size(), source[count]);
+    const int code = GFPQ_QuantAndDeQuantTo(source.data(), destination.data(),
+        count, bits, &here);
+    Check(code == GFPQ_SUCCESS, "success", bits, count);
+    Check(Same(destination, expected), "values", bits, count);
+    Check(Same(source, original), "source untouched", bits, count);
+    Check(memcmp(&here, &there, sizeof(here)) == 0, "parameter", bits, count);
+    GFPQ_QuantAndDeQuantTo(source.data(), source.data(), count, bits, &here);
+    Check(Same(source, expected), "in place", bits, count);
+  }
+}
+
+void Refusals() {
+  std::vector<float> data(20, 1.5f);
+  const std::vector<float> original = data;
+  GFPQ_PARAM_ST param = GFPQ_PARAM_ST();
+  float* const null = NULL;
+  const int bad = static_cast<int>(GFPQ_ERR_BAD_PARAMETERS);
+  Check(GFPQ_QuantAndDeQuantTo(null, data.data(), 10, 8, &param) == bad,
+      "null source", 8, 10);
+  Check(GFPQ_QuantAndDeQuantTo(data.data(), null, 10, 8, &param) == bad,
+      "null destination", 8, 10);
+  Check(GFPQ_QuantAndDeQuantTo(data.data(), &data[9], 10, 8, &param) == bad,
+      "overlap above", 8, 10);
+  Check(GFPQ_QuantAndDeQuantTo(&data[9], data.data(), 10, 8, &param) == bad,
+      "overlap below", 8, 10);
+  Check(Same(data, original), "data untouched", 8, 20);
+  Check(GFPQ_QuantAndDeQuantTo(&data[10], data.data(), 10, 8, &param) ==
+      GFPQ_SUCCESS, "neighbours", 8, 10);
+}
+
+}  // namespace
+
+int main() {
+  const unsigned int widths[] = {8, 16};
+  const size_t counts[] = {0, 1, 9, 1000, 300001};
+  for (int w = 0; w < 2; ++w) {
+    for (int c = 0; c < 5; ++c) {
+      OutOfPlace<float>(widths[w], counts[c]);
+      OutOfPlace<double>(widths[w], counts[c]);
+    }
+  }
+  Refusals();
+  printf("ext: %d checks, %d failed\n", calls, failures);
+  return failures == 0 ? 0 : 1;
+}
