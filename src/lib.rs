@@ -1,9 +1,10 @@
 //! The GFPQ quantiser of HiSilicon's NNIE, and what puts it into Caffe.
 //!
-//! A folder is a capability, and knows only those below it: `cli` → `patch`, `prototxt` → `quant`;
-//! `ffi`, `bench` → `quant`.
+//! A folder is a capability, and knows only those below it: `cli` → `patch`, `caffemodel` → `prototxt` →
+//! `quant`; `ffi`, `bench` → `quant`.
 
 pub mod bench;
+pub mod caffemodel;
 pub mod cli;
 pub mod cuda;
 pub mod ffi;

@@ -21,12 +21,81 @@ pub fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
 /// A file is replaced in one step, with the permissions it had: at no moment is it missing or half written. A link
 /// stays one, and what it points to is replaced. What is no plain file, such as `/dev/null`, is written to.
 pub fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    if is_standard(path) {
-        let mut out = io::stdout().lock();
-        out.write_all(bytes)?;
-        return Ok(out.flush()?);
+    Staged::new(path, |out| out.write_all(bytes))?.commit()
+}
+
+/// A file that is written, but not yet in its place: of several, all are staged before the first is committed.
+pub struct Staged {
+    path: PathBuf,
+    held: Held,
+}
+
+enum Held {
+    /// Beside the file that it replaces.
+    Beside(tempfile::NamedTempFile, PathBuf),
+    /// For standard output, or for what is no plain file.
+    Memory(Vec<u8>),
+}
+
+impl Staged {
+    /// Has `write` write what is to become the file at `path`.
+    pub fn new(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> anyhow::Result<Staged> {
+        let held = Staged::hold(path, write).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Staged { path: path.to_owned(), held })
     }
-    replace(path, bytes).with_context(|| format!("cannot write {}", path.display()))
+
+    /// Puts the file in its place.
+    pub fn commit(self) -> anyhow::Result<()> {
+        let failed = || format!("cannot write {}", self.path.display());
+        match self.held {
+            Held::Beside(file, target) => file.persist(&target).map(drop).map_err(|e| e.error).with_context(failed),
+            Held::Memory(bytes) if is_standard(&self.path) => {
+                let mut out = io::stdout().lock();
+                out.write_all(&bytes)?;
+                Ok(out.flush()?)
+            }
+            Held::Memory(bytes) => fs::write(&self.path, bytes).with_context(failed),
+        }
+    }
+
+    fn hold(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<Held> {
+        let Some((target, known)) = plain_file(path)? else {
+            let mut bytes = Vec::new();
+            write(&mut bytes)?;
+            return Ok(Held::Memory(bytes));
+        };
+        let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".gfpq-");
+        // A new file gets what the user's umask leaves of this, as any program's would.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let mut file = builder.tempfile_in(folder)?;
+        let mut buffered = io::BufWriter::new(file.as_file_mut());
+        write(&mut buffered)?;
+        buffered.flush()?;
+        drop(buffered);
+        if let Some(known) = known {
+            file.as_file().set_permissions(known.permissions())?;
+        }
+        file.as_file().sync_all()?;
+        Ok(Held::Beside(file, target))
+    }
+}
+
+/// Where a plain file is or is to be, links followed, and what is known of the one that is there; `None` for standard
+/// output and what is no plain file.
+fn plain_file(path: &Path) -> io::Result<Option<(PathBuf, Option<fs::Metadata>)>> {
+    if is_standard(path) {
+        return Ok(None);
+    }
+    let target = match fs::canonicalize(path) {
+        Ok(target) => target,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),
+        Err(error) => return Err(error),
+    };
+    let known = fs::metadata(&target).ok();
+    Ok(known.as_ref().is_none_or(fs::Metadata::is_file).then_some((target, known)))
 }
 
 /// The file's name for messages.
@@ -37,30 +106,4 @@ pub fn name(path: &Path) -> String {
 /// Whether the path stands for standard input or output.
 pub fn is_standard(path: &Path) -> bool {
     path == Path::new("-")
-}
-
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let target: PathBuf = match fs::canonicalize(path) {
-        Ok(target) => target,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),
-        Err(error) => return Err(error),
-    };
-    let known = fs::metadata(&target).ok();
-    if known.as_ref().is_some_and(|known| !known.is_file()) {
-        return fs::write(&target, bytes);
-    }
-    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".gfpq-");
-    // A new file gets what the user's umask leaves of this, as any program's would.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.tempfile_in(folder)?;
-    file.write_all(bytes)?;
-    if let Some(known) = known {
-        file.as_file().set_permissions(known.permissions())?;
-    }
-    file.as_file().sync_all()?;
-    file.persist(&target).map_err(|error| error.error)?;
-    Ok(())
 }

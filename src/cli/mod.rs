@@ -7,6 +7,7 @@ mod bench;
 mod diff;
 mod info;
 mod io;
+mod model;
 mod patch;
 mod prototxt;
 mod tensor;
@@ -31,6 +32,8 @@ enum Command {
     Patch(patch::Arguments),
     /// Quant layers into a network's prototxt, out of it, and whether they are right.
     Prototxt(prototxt::Arguments),
+    /// A trained model: what is in it, folded, quantised, and its ranges for the NNIE compiler.
+    Model(model::Arguments),
     /// The quantiser on an array in NumPy's format.
     Tensor(tensor::Arguments),
     /// How fast the quantiser is here, beside the memory's own speed and beside another library.
@@ -44,6 +47,7 @@ pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match arguments.command {
         Command::Prototxt(arguments) => prototxt::run(&arguments),
+        Command::Model(arguments) => model::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Tensor(arguments) => tensor::run(&arguments),
         Command::Info(arguments) => info::run(&arguments),

@@ -3,9 +3,10 @@
 //! [`Place`] and [`removal`] are each other's inverse: what is put in at a place is taken out again to the byte. Both
 //! look only at what lies around the field, so that taking out needs no memory of putting in.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
-use super::document::{Document, Field};
+use super::document::{Document, Field, Id};
 use super::lexer::{BOM, is_space};
 
 /// Changes to a document, each at its own place.
@@ -152,5 +153,28 @@ pub(super) fn removal(document: &Document, field: Field<'_>) -> Range<usize> {
             line.0.start..if blank_before && blank_after { end + next_line + 1 } else { end }
         }
         _ => range.start..range.end + usize::from(rest.first() == Some(&b' ')),
+    }
+}
+
+/// Takes out layers' text, which may be items of a list.
+pub(super) fn remove_layers(document: &Document, net: Field<'_>, layers: &HashSet<Id>, edits: &mut Edits) {
+    for field in net.children().filter(|field| field.name() == b"layer") {
+        if layers.contains(&field.id()) {
+            edits.replace(removal(document, field), Vec::new());
+            continue;
+        }
+        // A list of layers; the last one that stays must not keep a comma.
+        let mut last_kept: Option<Field<'_>> = None;
+        let mut last_goes = false;
+        for item in field.children().take_while(|item| item.name().is_empty()) {
+            last_goes = layers.contains(&item.id());
+            match last_goes {
+                true => edits.replace(removal(document, item), Vec::new()),
+                false => last_kept = Some(item),
+            }
+        }
+        if let (true, Some(kept)) = (last_goes, last_kept) {
+            edits.replace(kept.value_range().end..kept.range().end, Vec::new());
+        }
     }
 }

@@ -19,6 +19,7 @@ mod check;
 mod document;
 mod edit;
 mod error;
+pub mod fold;
 mod lexer;
 mod literal;
 pub mod net;
@@ -60,6 +61,18 @@ pub enum EditError {
         /// The first layer that wants a Quant.
         line: usize,
     },
+    /// A net whose layers are in Caffe's old form, where today's is wanted.
+    #[error(
+        "line {line}: `layers` is Caffe's old form: run Caffe's own `upgrade_net_proto_text IN OUT` first, and use its \
+         output"
+    )]
+    OldNet {
+        /// The first layer.
+        line: usize,
+    },
+    /// A document with more nets than one.
+    #[error("holds {0} nets: give the file of one")]
+    SeveralNets(usize),
     /// A Quant layer that cannot be taken out.
     #[error("line {line}: Quant layer `{name}` cannot be taken out: {reason}")]
     Stuck {

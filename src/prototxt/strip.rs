@@ -5,8 +5,8 @@
 
 use bstr::BString;
 
-use super::document::{Document, Field};
-use super::edit::{Edits, removal};
+use super::document::Document;
+use super::edit::{Edits, removal, remove_layers};
 use super::net::{Net, Port, Producer, Source, StateSet, Wiring};
 use super::style::shortened;
 use super::{EditError, QUANT};
@@ -43,7 +43,8 @@ pub fn strip_quant(document: &Document) -> Result<Stripped, EditError> {
             edits.replace(value.value_range(), shortened(value, &name));
             result.rewired += 1;
         }
-        remove_layers(document, net, &mut edits);
+        let quants = net.layers.iter().filter(|layer| layer.kind == QUANT).map(|layer| layer.id).collect();
+        remove_layers(document, document.field(net.id), &quants, &mut edits);
         let quants = net.layers.iter().filter(|layer| layer.kind == QUANT);
         result.removed.extend(quants.map(|layer| layer.name.clone()));
         for field in document.field(net.id).children().filter(|field| field.name() == b"weight_quant_param") {
@@ -53,31 +54,6 @@ pub fn strip_quant(document: &Document) -> Result<Stripped, EditError> {
     }
     result.text = edits.apply(document.as_bytes());
     Ok(result)
-}
-
-/// Takes out the Quant layers' text.
-fn remove_layers(document: &Document, net: &Net, edits: &mut Edits) {
-    let quants: Vec<_> = net.layers.iter().filter(|layer| layer.kind == QUANT).map(|layer| layer.id).collect();
-    let mut quants = quants.into_iter().peekable();
-    for field in document.field(net.id).children().filter(|field| field.name() == b"layer") {
-        if quants.next_if_eq(&field.id()).is_some() {
-            edits.replace(removal(document, field), Vec::new());
-            continue;
-        }
-        // A list of layers; the last one that stays must not keep a comma.
-        let mut last_kept: Option<Field<'_>> = None;
-        let mut last_goes = false;
-        for item in field.children().take_while(|item| item.name().is_empty()) {
-            last_goes = quants.next_if_eq(&item.id()).is_some();
-            match last_goes {
-                true => edits.replace(removal(document, item), Vec::new()),
-                false => last_kept = Some(item),
-            }
-        }
-        if let (true, Some(kept)) = (last_goes, last_kept) {
-            edits.replace(kept.value_range().end..kept.range().end, Vec::new());
-        }
-    }
 }
 
 /// The bottoms that read a Quant's top, and what they are to read.

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use bstr::BString;
 
+use super::EditError;
 use super::document::{Document, Field, Id, Kind};
 pub use states::{Phase, Rule, Rules, StateSet, States};
 pub use wiring::{Port, Producer, Source, Wire, Wiring};
@@ -107,6 +108,28 @@ impl Net {
                 Err(Mistyped { line, field, wanted })
             }
         }
+    }
+
+    /// A document's one net, in today's form.
+    ///
+    /// # Errors
+    /// [`EditError::Empty`], [`EditError::NoLayers`], [`EditError::SeveralNets`], [`EditError::OldNet`],
+    /// [`EditError::Mistyped`].
+    pub fn only(document: &Document) -> Result<Net, EditError> {
+        if document.root().children().next().is_none() {
+            return Err(EditError::Empty);
+        }
+        let mut nets = Net::all(document)?;
+        let count = nets.len();
+        let net = nets.pop().ok_or(EditError::NoLayers)?;
+        if count > 1 {
+            return Err(EditError::SeveralNets(count));
+        }
+        if net.era == Era::Old {
+            let at = document.field(net.layers[0].id).range().start;
+            return Err(EditError::OldNet { line: document.line_starts().line(at) });
+        }
+        Ok(net)
     }
 
     /// The net in a message, which need not have layers.

@@ -1,0 +1,189 @@
+"""gfpq model in a patched Caffe: PYTHONPATH names its python folder, GFPQ the program gfpq."""
+
+import json
+import os
+import pathlib
+import subprocess
+import tempfile
+import unittest
+
+os.environ.setdefault("GLOG_minloglevel", "2")
+
+import numpy as np  # noqa: E402
+
+import caffe  # noqa: E402
+
+INPUT = 'layer {{ name: "data" type: "Input" top: "data" input_param {{ shape {{ dim: 4 dim: {} dim: 12 dim: 12 }} }} }}\n'
+
+
+def conv(name, bottom, outputs, options="kernel_size: 3 pad: 1", bias="bias_term: false", kind="Convolution", top=None):
+    return (
+        f'layer {{ name: "{name}" type: "{kind}" bottom: "{bottom}" top: "{top or name}"\n'
+        f'  convolution_param {{ num_output: {outputs} {options} {bias} weight_filler {{ type: "msra" }} }} }}\n')
+
+
+def batch_norm(name, bottom, top=None, options=""):
+    return f'layer {{ name: "{name}" type: "BatchNorm" bottom: "{bottom}" top: "{top or bottom}" {options} }}\n'
+
+
+def scale(name, bottom, top=None, bias="bias_term: true"):
+    return f'layer {{ name: "{name}" type: "Scale" bottom: "{bottom}" top: "{top or bottom}" scale_param {{ {bias} }} }}\n'
+
+
+def relu(bottom):
+    return f'layer {{ name: "relu_{bottom}" type: "ReLU" bottom: "{bottom}" top: "{bottom}" }}\n'
+
+
+def inner_product(name, bottom, outputs, options=""):
+    return (
+        f'layer {{ name: "{name}" type: "InnerProduct" bottom: "{bottom}" top: "{name}"\n'
+        f'  inner_product_param {{ num_output: {outputs} weight_filler {{ type: "xavier" }} {options} }} }}\n')
+
+
+def layer(name, kind, bottoms, top, options=""):
+    bottoms = " ".join(f'bottom: "{bottom}"' for bottom in bottoms)
+    return f'layer {{ name: "{name}" type: "{kind}" {bottoms} top: "{top}" {options} }}\n'
+
+
+# In place, as ResNet-50's authors write it; one block with a projection, one without.
+RESIDUAL = (
+    INPUT.format(3)
+    + conv("conv1", "data", 8) + batch_norm("bn1", "conv1") + scale("scale1", "conv1") + relu("conv1")
+    + conv("proj", "conv1", 16, "kernel_size: 1 stride: 2") + batch_norm("bn_proj", "proj") + scale("scale_proj", "proj")
+    + conv("a1", "conv1", 16, "kernel_size: 3 pad: 1 stride: 2") + batch_norm("bn_a1", "a1") + scale("scale_a1", "a1")
+    + relu("a1") + conv("a2", "a1", 16) + batch_norm("bn_a2", "a2") + scale("scale_a2", "a2")
+    + layer("sum_a", "Eltwise", ["proj", "a2"], "sum_a") + relu("sum_a")
+    + conv("b1", "sum_a", 16) + batch_norm("bn_b1", "b1") + scale("scale_b1", "b1") + relu("b1")
+    + conv("b2", "b1", 16) + batch_norm("bn_b2", "b2") + scale("scale_b2", "b2")
+    + layer("sum_b", "Eltwise", ["sum_a", "b2"], "sum_b") + relu("sum_b")
+    + layer("pool", "Pooling", ["sum_b"], "pool", "pooling_param { pool: AVE global_pooling: true }")
+    + inner_product("fc", "pool", 5))
+
+# Depthwise and pointwise, each result a blob of its own, as MobileNet's converters write it.
+DEPTHWISE = (
+    INPUT.format(3)
+    + conv("conv1", "data", 8) + batch_norm("conv1/bn", "conv1", "conv1/bn") + scale("conv1/sc", "conv1/bn", "conv1/sc")
+    + relu("conv1/sc")
+    + conv("dw", "conv1/sc", 8, "kernel_size: 3 pad: 1 group: 8") + batch_norm("dw/bn", "dw", "dw/bn")
+    + scale("dw/sc", "dw/bn", "dw/sc") + relu("dw/sc")
+    + conv("pw", "dw/sc", 12, "kernel_size: 1") + batch_norm("pw/bn", "pw", "pw/bn") + scale("pw/sc", "pw/bn", "pw/sc"))
+
+# GoogLeNet's branches: with a bias, Scale alone, BatchNorm alone, and one of which the BatchNorm must stay.
+BRANCHES = (
+    INPUT.format(3)
+    + conv("stem", "data", 8, bias="") + batch_norm("stem/bn", "stem", options="batch_norm_param { eps: 0.001 }")
+    + scale("stem/scale", "stem") + relu("stem")
+    + conv("b1", "stem", 4, "kernel_size: 1", bias="") + scale("b1/scale", "b1", bias="") + relu("b1")
+    + conv("b3r", "stem", 4, "kernel_size: 1") + batch_norm("b3r/bn", "b3r", "b3r/out") + relu("b3r/out")
+    + conv("b3", "b3r/out", 6) + batch_norm("b3/bn", "b3", "b3/bn") + scale("b3/scale", "b3/bn") + relu("b3/bn")
+    + conv("side", "stem", 4, "kernel_size: 1", bias="") + batch_norm("side/bn", "side", "side/bn")
+    + layer("pool", "Pooling", ["stem"], "pool", "pooling_param { pool: MAX kernel_size: 3 stride: 1 pad: 1 }")
+    + conv("bp", "pool", 4, "kernel_size: 1", bias="") + batch_norm("bp/bn", "bp") + scale("bp/scale", "bp", bias="")
+    + layer("concat", "Concat", ["b1", "b3/bn", "side", "side/bn", "bp"], "concat")
+    + batch_norm("pre/bn", "concat", "pre") + scale("pre/scale", "pre") + relu("pre")
+    + inner_product("fc", "pre", 7, "transpose: true") + batch_norm("fc/bn", "fc") + scale("fc/scale", "fc"))
+
+# Grouped and plain deconvolution.
+UPWARDS = (
+    INPUT.format(6)
+    + conv("up1", "data", 4, "kernel_size: 4 stride: 2 pad: 1", kind="Deconvolution")
+    + batch_norm("up1/bn", "up1") + scale("up1/scale", "up1") + relu("up1")
+    + conv("up2", "up1", 6, "kernel_size: 2 stride: 2 group: 2", kind="Deconvolution", bias="")
+    + batch_norm("up2/bn", "up2", "up2/bn") + scale("up2/scale", "up2/bn", "up2/scale"))
+
+
+class ModelTest(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+        caffe.set_mode_cpu()
+        caffe.set_random_seed(7)
+        self.random = np.random.default_rng(3)
+
+    def path(self, name, text=None):
+        path = self.folder / name
+        if text is not None:
+            path.write_text(text)
+        return str(path)
+
+    def gfpq(self, *arguments, code=0):
+        done = subprocess.run([os.environ["GFPQ"], "model", *arguments], capture_output=True, text=True)
+        self.assertEqual(done.returncode, code, done.stderr)
+        return done
+
+    def trained(self, text, phase=caffe.TEST):
+        """A net with statistics, factors and biases as if trained: unequal, some factors negative, one 0."""
+        net = caffe.Net(self.path("net.prototxt", text), phase)
+        kinds = dict(zip(net._layer_names, (layer.type for layer in net.layers)))
+        for name, blobs in net.params.items():
+            shape = blobs[0].data.shape
+            if kinds[name] == "BatchNorm":
+                count = self.random.uniform(1, 900)
+                blobs[0].data[...] = count * self.random.normal(size=shape)
+                blobs[1].data[...] = count * np.exp(self.random.uniform(-6, 3, size=shape))
+                blobs[2].data[...] = count
+            elif kinds[name] == "Scale":
+                blobs[0].data[...] = self.random.normal(size=shape)
+                blobs[0].data[1] = 0
+            if kinds[name] != "BatchNorm" and len(blobs) > 1:
+                blobs[1].data[...] = self.random.normal(size=blobs[1].data.shape)
+        net.save(self.path("net.caffemodel"))
+        return net
+
+    def fold(self, *options):
+        paths = [self.path(name) for name in ("net.prototxt", "net.caffemodel", "out.prototxt", "out.caffemodel")]
+        flags = ("--net", "--weights", "--out-net", "--out-weights")
+        return self.gfpq("fold", *(part for pair in zip(flags, paths) for part in pair), *options)
+
+    def check_fold(self, text, layers, left):
+        net = self.trained(text)
+        account = json.loads(self.fold("--json").stdout)
+        self.assertEqual([layer["name"] for layer in account["layers"]], layers)
+        self.assertEqual([layer["name"] for layer in account["left"]], left)
+        folded = caffe.Net(self.path("out.prototxt"), self.path("out.caffemodel"), caffe.TEST)
+        self.assertEqual(len(folded.layers), len(net.layers) - sum(len(l["folded"]) for l in account["layers"]))
+        images = self.random.normal(size=net.blobs["data"].data.shape)
+        outputs = []
+        for each in (net, folded):
+            each.blobs["data"].data[...] = images
+            outputs.append({name: values.copy() for name, values in each.forward().items()})
+        self.assertEqual(list(outputs[0]), list(outputs[1]))
+        for name, expected in outputs[0].items():
+            error = np.abs(outputs[1][name] - expected).max() / np.abs(expected).max()
+            self.assertLess(error, 1e-5, name)
+            self.assertGreater(np.abs(expected).std(), 0)
+        return account
+
+    def test_a_residual_net_folded(self):
+        names = ["conv1", "proj", "a1", "a2", "b1", "b2"]
+        self.check_fold(RESIDUAL, names, [])
+        text = pathlib.Path(self.path("out.prototxt")).read_text()
+        self.assertEqual([text.count(word) for word in ("BatchNorm", "Scale", "bias_term: true")], [0, 0, 6])
+
+    def test_a_depthwise_net_folded(self):
+        account = self.check_fold(DEPTHWISE, ["conv1", "dw", "pw"], [])
+        self.assertEqual([stage["name"] for stage in account["layers"][1]["folded"]], ["dw/bn", "dw/sc"])
+
+    def test_branches_folded(self):
+        names = ["stem", "b1", "b3r", "b3", "bp", "fc"]
+        account = self.check_fold(BRANCHES, names, ["side/bn", "pre/bn", "pre/scale"])
+        self.assertIn("`concat`, too", account["left"][0]["reason"])
+        self.assertIn("Concat", account["left"][1]["reason"])
+
+    def test_deconvolutions_folded(self):
+        self.check_fold(UPWARDS, ["up1", "up2"], [])
+
+    def test_statistics_never_set_are_what_caffe_takes_them_for(self):
+        net = caffe.Net(self.path("net.prototxt", RESIDUAL), caffe.TEST)
+        net.save(self.path("net.caffemodel"))
+        self.fold()
+        folded = caffe.Net(self.path("out.prototxt"), self.path("out.caffemodel"), caffe.TEST)
+        for each in (net, folded):
+            each.blobs["data"].data[...] = 1e-3
+        expected = net.forward()["fc"]
+        np.testing.assert_allclose(folded.forward()["fc"], expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+
+
+if __name__ == "__main__":
+    unittest.main()
