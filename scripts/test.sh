@@ -64,7 +64,7 @@ build_caffe() {
 # Our gtests, and those of Caffe's own that the patched files could break.
 gtests() {
   local bins=() name
-  for name in quant_layer weight_quantizer net protobuf; do
+  for name in quant_layer weight_quantizer batch_norm_folding net protobuf; do
     bins+=(".build_release/test/test_$name.testbin")
   done
   scripts/build_caffe.sh "$caffe" "${bins[@]}"

@@ -37,18 +37,18 @@ impl Values {
     }
 
     /// The values as Caffe's float nets load them.
-    pub fn to_f32(&self) -> Vec<f32> {
+    pub fn into_f32(self) -> Vec<f32> {
         match self {
-            Values::F32(values) => values.clone(),
-            Values::F64(values) => values.iter().map(|&value| value as f32).collect(),
+            Values::F32(values) => values,
+            Values::F64(values) => values.into_iter().map(|value| value as f32).collect(),
         }
     }
 
     /// The values in double precision.
-    pub fn to_f64(&self) -> Vec<f64> {
+    pub fn into_f64(self) -> Vec<f64> {
         match self {
-            Values::F32(values) => values.iter().map(|&value| f64::from(value)).collect(),
-            Values::F64(values) => values.clone(),
+            Values::F32(values) => values.into_iter().map(f64::from).collect(),
+            Values::F64(values) => values,
         }
     }
 

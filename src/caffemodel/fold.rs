@@ -7,18 +7,20 @@
 //! - Scale: `factor = gamma`, `offset = beta`.
 //!
 //! A chain of maps is one map again, and behind `w x + b` it leaves the weights `factor w` and the bias
-//! `factor b + offset`. All of it is computed in double and rounded once.
+//! `factor b + offset`. Maps are computed in double. The weights' factor is rounded to their own precision first, as
+//! WeightQuantizer in a Caffe tree has it: what it quantises with `fold_batch_norm` is what stands here.
 
 use std::collections::HashSet;
 
 use bstr::BString;
 
+use super::affine::{Map, Places, the_record, usable_maps};
 use super::blob::Values;
 use super::edit::ModelEdits;
 use super::model::Model;
 use super::{Error, wire};
 use crate::prototxt::Document;
-use crate::prototxt::fold::{self, Affine, Chain, Chains, Layout, Unfolded};
+use crate::prototxt::fold::{self, Chain, Chains, Unfolded};
 use crate::prototxt::net::Net;
 
 /// Field numbers that a layer's own copy in the model needs.
@@ -115,125 +117,6 @@ pub fn fold<'m>(document: &Document, model: &'m Model) -> Result<Folded<'m>, Err
     Ok(Folded { left: left.collect(), net: fold::fold_text(document, &net, &chains), model: edits, layers })
 }
 
-/// One map per channel.
-#[derive(Clone, Debug)]
-struct Map {
-    factor: Vec<f64>,
-    offset: Vec<f64>,
-}
-
-impl Map {
-    /// This map, then `next`.
-    fn then(mut self, next: &Map) -> Map {
-        for (channel, (factor, offset)) in next.factor.iter().zip(&next.offset).enumerate() {
-            self.factor[channel] *= factor;
-            self.offset[channel] = self.offset[channel] * factor + offset;
-        }
-        self
-    }
-}
-
-/// The model's one layer of a name.
-fn the_record(model: &Model, name: &BString) -> Result<usize, String> {
-    let mut records = model.with_blobs(name);
-    match (records.next(), records.next()) {
-        (Some(record), None) => Ok(record),
-        (None, _) => Err(format!("the weights file has nothing for `{name}`")),
-        _ => Err(format!("the weights file has `{name}` more than once")),
-    }
-}
-
-/// The maps of the chain's stages up to the first that cannot be folded, and why that one cannot.
-fn usable_maps(model: &Model, net: &Net, chain: &Chain, record: usize) -> (Vec<Map>, Option<String>) {
-    let channels = match channels(model, chain, record) {
-        Ok(channels) => channels,
-        Err(reason) => return (Vec::new(), Some(reason)),
-    };
-    let mut maps = Vec::new();
-    for stage in &chain.stages {
-        let map = map_of(model, &net.layers[stage.layers[0]].name, stage.affine).and_then(|map| {
-            let values = || map.factor.iter().chain(&map.offset);
-            if map.factor.len() != channels {
-                return Err(format!("it has {} channels, and the weights {channels}", map.factor.len()));
-            }
-            if !values().all(|value| value.is_finite()) {
-                return Err("its values make a factor or offset that is not finite".to_owned());
-            }
-            Ok(map)
-        });
-        match map {
-            Ok(map) => maps.push(map),
-            Err(reason) => return (maps, Some(reason)),
-        }
-    }
-    (maps, None)
-}
-
-/// The layer's output channels, where its blobs are what the net says.
-fn channels(model: &Model, chain: &Chain, record: usize) -> Result<usize, String> {
-    let layer = &model.layers()[record];
-    let name = &layer.name;
-    let blobs = layer.blobs.len();
-    let wanted = 1 + usize::from(chain.has_bias);
-    if blobs != wanted {
-        return Err(format!("the weights file has {blobs} blobs for `{name}`, and the net asks for {wanted}"));
-    }
-    let weights = &layer.blobs[0];
-    let shape = weights.shape();
-    let unfit = || Err(format!("the weights of `{name}` have the shape {shape:?}, which is not what the net asks for"));
-    let channels = match (chain.layout, shape) {
-        (Layout::Deconvolution { groups }, [inputs, outputs, ..]) if groups > 0 && inputs.is_multiple_of(groups) => {
-            outputs * groups
-        }
-        (Layout::Deconvolution { .. }, _) => return unfit(),
-        // Inner products of old files have the axes (1, 1, outputs, inputs).
-        _ => chain.outputs.or(shape.first().copied()).unwrap_or(0),
-    };
-    let fits = weights.is_whole() && channels > 0 && weights.count().is_multiple_of(channels) && weights.count() > 0;
-    if !fits || chain.outputs.is_some_and(|outputs| outputs != channels) {
-        return unfit();
-    }
-    match layer.blobs.get(1) {
-        Some(bias) if !bias.is_whole() || bias.count() != channels => {
-            Err(format!("the bias of `{name}` has the shape {:?}, and there are {channels} outputs", bias.shape()))
-        }
-        _ => Ok(channels),
-    }
-}
-
-/// What a BatchNorm or Scale does, from its blobs.
-fn map_of(model: &Model, name: &BString, affine: Affine) -> Result<Map, String> {
-    let record = the_record(model, name)?;
-    let blobs = model.layers()[record].blobs.len();
-    let values = |blob| model.values(record, blob).map(|values| values.to_f64()).map_err(|error| error.to_string());
-    let wanted = match affine {
-        Affine::BatchNorm { .. } => 3,
-        Affine::Scale { bias } => 1 + usize::from(bias),
-    };
-    if blobs != wanted {
-        return Err(format!("the weights file has {blobs} blobs for it, and Caffe's {wanted}"));
-    }
-    let factor;
-    let offset;
-    match affine {
-        Affine::Scale { bias } => {
-            factor = values(0)?;
-            offset = if bias { values(1)? } else { vec![0.0; factor.len()] };
-        }
-        Affine::BatchNorm { eps } => {
-            let (mean, variance, count) = (values(0)?, values(1)?, values(2)?);
-            let &[count] = count.as_slice() else { return Err("its count of batches is no single number".to_owned()) };
-            let of_sums = if count == 0.0 { 0.0 } else { 1.0 / count };
-            factor = variance.iter().map(|sum| 1.0 / (sum * of_sums + f64::from(eps)).sqrt()).collect();
-            offset = mean.iter().zip(&factor).map(|(sum, factor): (_, &f64)| -sum * of_sums * factor).collect();
-        }
-    }
-    match factor.len() == offset.len() {
-        true => Ok(Map { factor, offset }),
-        false => Err(format!("its blobs have {} and {} values", factor.len(), offset.len())),
-    }
-}
-
 /// The new weights and bias.
 fn write_weights(
     model: &Model,
@@ -242,33 +125,22 @@ fn write_weights(
     map: &Map,
     edits: &mut ModelEdits<'_>,
 ) -> Result<(), Error> {
-    let Map { factor, offset } = map;
-    let channels = factor.len();
+    let channels = map.factor.len();
     let weights = model.values(record, 0)?;
     let is_double = matches!(weights, Values::F64(_));
-    let per_channel = weights.len() / channels;
+    let factor = map.factors_for(&weights);
     let shape = model.layers()[record].blobs[0].shape();
-    let weights = match chain.layout {
-        Layout::Outermost => weights.map(|at, value| value * factor[at / per_channel]),
-        Layout::Innermost => weights.map(|at, value| value * factor[at % channels]),
-        Layout::Deconvolution { groups } => {
-            let (inputs, outputs) = (shape[0] / groups, shape[1]);
-            let kernel = per_channel / inputs;
-            weights.map(|at, value| {
-                let (input, output) = (at / (outputs * kernel), at / kernel % outputs);
-                value * factor[input / inputs * outputs + output]
-            })
-        }
-    };
+    let places = Places::new(chain.layout, shape, weights.len(), channels);
+    let weights = weights.map(|index, value| value * factor[places.channel(index)]);
     edits.replace(record, 0, weights);
     if chain.has_bias {
         let bias = model.values(record, 1)?;
-        edits.replace(record, 1, bias.map(|channel, value| value * factor[channel] + offset[channel]));
+        edits.replace(record, 1, bias.map(|channel, value| value * map.factor[channel] + map.offset[channel]));
         return Ok(());
     }
     let bias = match is_double {
-        true => Values::F64(offset.clone()),
-        false => Values::F32(offset.iter().map(|&offset| offset as f32).collect()),
+        true => Values::F64(map.offset.clone()),
+        false => Values::F32(map.offset.iter().map(|&offset| offset as f32).collect()),
     };
     edits.add(record, &[channels], &bias);
     let number = match model.layers()[record].kind == "InnerProduct" {

@@ -5,11 +5,14 @@
 //! fields and layers), and would hold and copy hundreds of megabytes of values that nobody looks at. So only the wire
 //! format itself comes from a library, `prost`; the few field numbers needed are Caffe's own and never change.
 
+mod affine;
 mod blob;
 mod edit;
 mod fold;
 mod model;
 mod old_types;
+mod quantise;
+mod ranges;
 mod wire;
 
 use bstr::BString;
@@ -18,6 +21,8 @@ pub use blob::Values;
 pub use edit::ModelEdits;
 pub use fold::{Folded, FoldedLayer, Left, fold};
 pub use model::{Blob, Layer, Model};
+pub use quantise::{QuantisedLayer, QuantisedModel, quantise};
+pub use ranges::{BlobInfo, DataRange, LayerInfo, Parameters, Range, Spread, Use, WeightRange, info, parameters};
 
 use crate::prototxt::EditError;
 use crate::prototxt::net::Net;
@@ -46,6 +51,9 @@ pub enum Error {
     /// A model of another net.
     #[error("no layer of the net has blobs in the weights file (whose layers are {0}): they are of different nets")]
     Strangers(String),
+    /// A layer whose weights are to be quantised in both widths.
+    #[error("there are layers of the name `{0}` in both 8 and 16 bit, and they have the same weights: make them agree")]
+    TwoWidths(BString),
     /// A document that is not the net wanted.
     #[error(transparent)]
     Net(#[from] EditError),
@@ -54,9 +62,11 @@ pub enum Error {
 impl Model {
     /// Whether this is a model of a net, and one that can be changed.
     fn is_for(&self, net: &Net) -> Result<(), Error> {
-        if self.is_old() {
-            return Err(Error::OldModel);
-        }
+        if self.is_old() { Err(Error::OldModel) } else { self.is_of(net) }
+    }
+
+    /// Whether this is a model of a net.
+    fn is_of(&self, net: &Net) -> Result<(), Error> {
         if net.layers.iter().any(|layer| self.with_blobs(&layer.name).next().is_some()) {
             return Ok(());
         }

@@ -1,15 +1,18 @@
 //! `gfpq model …`.
 
+mod answers;
+
 use std::io::{Write, stdout};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow, bail};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::io;
-use crate::caffemodel::{Folded, Model, fold};
+use crate::caffemodel::{Model, fold, info, parameters, quantise};
 use crate::prototxt::Document;
+use crate::quant::Bits;
 
 #[derive(Args)]
 pub struct Arguments {
@@ -19,8 +22,24 @@ pub struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Show each layer's blobs: shapes, values, and what 8 and 16 bit make of them; Quant layers' stored ranges.
+    Info(Info),
     /// Fold BatchNorm and Scale layers into the weights before them, as the NNIE compiler does.
     Fold(Fold),
+    /// Quantise the weights that the net's layers see quantised, as Caffe shows them.
+    Quantize(Quantize),
+    /// Write the ranges of data and weights, for comparing with the NNIE compiler's.
+    ExportParams(Export),
+}
+
+#[derive(Args)]
+struct Info {
+    /// The model, `-` for standard input.
+    #[arg(value_name = "CAFFEMODEL")]
+    input: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 /// A net and its weights; one of them may be `-` for standard input.
@@ -49,10 +68,50 @@ struct Fold {
     json: bool,
 }
 
+#[derive(Args)]
+struct Quantize {
+    #[command(flatten)]
+    inputs: Inputs,
+    /// Where the quantised weights go; `-` for standard output.
+    #[arg(long, value_name = "CAFFEMODEL")]
+    out_weights: PathBuf,
+    /// The width where the net has no weight_quant_param that says one, 8 or 16.
+    #[arg(long, default_value = "8", value_parser = super::bits)]
+    bits: Bits,
+    /// Print the account as JSON on standard output.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct Export {
+    #[command(flatten)]
+    inputs: Inputs,
+    /// Where the ranges go, `-` for standard output.
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    output: PathBuf,
+    /// JSON, or a table of one line for each blob.
+    #[arg(long, value_enum, default_value = "json")]
+    format: Format,
+    /// The width of weights where the net has no weight_quant_param that says one, 8 or 16.
+    #[arg(long, default_value = "8", value_parser = super::bits)]
+    bits: Bits,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    Json,
+    CalibrationTxt,
+}
+
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     match &arguments.command {
-        Command::Fold(arguments) => fold_model(arguments),
+        Command::Info(arguments) => show_info(arguments)?,
+        Command::Fold(arguments) => fold_model(arguments)?,
+        Command::Quantize(arguments) => quantise_model(arguments)?,
+        Command::ExportParams(arguments) => export(arguments)?,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 impl Inputs {
@@ -68,17 +127,39 @@ impl Inputs {
     fn names(&self) -> String {
         format!("{}, {}", io::name(&self.net), io::name(&self.weights))
     }
+
+    fn warn(&self, warnings: &[String]) {
+        for warning in warnings {
+            eprintln!("gfpq: warning: {}: {warning}", self.names());
+        }
+    }
 }
 
 fn read_model(path: &Path) -> anyhow::Result<Model> {
     Model::parse(io::read(path)?).with_context(|| io::name(path))
 }
 
-fn fold_model(arguments: &Fold) -> anyhow::Result<ExitCode> {
-    let standard = [&arguments.out_net, &arguments.out_weights].map(|path| io::is_standard(path));
-    if standard == [true, true] || (arguments.json && standard.contains(&true)) {
+/// Standard output takes one answer.
+fn check_outputs(files: &[&Path], json: bool) -> anyhow::Result<()> {
+    if files.iter().filter(|path| io::is_standard(path)).count() + usize::from(json) > 1 {
         bail!("standard output takes one answer only: give files for the others");
     }
+    Ok(())
+}
+
+fn show_info(arguments: &Info) -> anyhow::Result<()> {
+    let model = read_model(&arguments.input)?;
+    let layers = info(&model);
+    let mut out = stdout().lock();
+    match arguments.json {
+        true => writeln!(out, "{:#}", answers::info_json(&model, &layers))?,
+        false => answers::print_info(&mut out, &io::name(&arguments.input), &model, &layers)?,
+    }
+    Ok(())
+}
+
+fn fold_model(arguments: &Fold) -> anyhow::Result<()> {
+    check_outputs(&[&arguments.out_net, &arguments.out_weights], arguments.json)?;
     let (document, model) = arguments.inputs.read()?;
     let folded = fold(&document, &model).with_context(|| arguments.inputs.names())?;
     let weights = io::Staged::new(&arguments.out_weights, |out| folded.model.write_to(out))?;
@@ -86,42 +167,32 @@ fn fold_model(arguments: &Fold) -> anyhow::Result<ExitCode> {
     weights.commit()?;
     net.commit()?;
     match arguments.json {
-        true => writeln!(stdout(), "{:#}", fold_json(&folded))?,
-        false => report_fold(&io::name(&arguments.inputs.net), &folded),
+        true => writeln!(stdout(), "{:#}", answers::fold_json(&folded))?,
+        false => answers::report_fold(&io::name(&arguments.inputs.net), &folded),
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
-fn report_fold(name: &str, folded: &Folded<'_>) {
-    let of_kind = |kind: &str| folded.layers.iter().flat_map(|layer| &layer.stages).filter(|(_, k)| k == kind).count();
-    eprintln!(
-        "{name}: {} BatchNorm and {} Scale layers folded into {} layers, {} left",
-        of_kind("BatchNorm"),
-        of_kind("Scale"),
-        folded.layers.len(),
-        folded.left.len(),
-    );
-    for left in &folded.left {
-        eprintln!("{name}: line {}: {} `{}` is not folded: {}", left.line, left.kind, left.name, left.reason);
+fn quantise_model(arguments: &Quantize) -> anyhow::Result<()> {
+    check_outputs(&[&arguments.out_weights], arguments.json)?;
+    let (document, model) = arguments.inputs.read()?;
+    let quantised = quantise(&document, &model, arguments.bits).with_context(|| arguments.inputs.names())?;
+    arguments.inputs.warn(&quantised.warnings);
+    io::Staged::new(&arguments.out_weights, |out| quantised.model.write_to(out))?.commit()?;
+    match arguments.json {
+        true => writeln!(stdout(), "{:#}", answers::quantise_json(&quantised))?,
+        false => answers::report_quantised(&io::name(&arguments.inputs.weights), &quantised),
     }
+    Ok(())
 }
 
-fn fold_json(folded: &Folded<'_>) -> serde_json::Value {
-    let layers = folded.layers.iter().map(|layer| {
-        let stages = layer
-            .stages
-            .iter()
-            .map(|(name, kind)| serde_json::json!({ "name": name.to_string(), "type": kind.to_string() }));
-        serde_json::json!({
-            "name": layer.name.to_string(), "type": layer.kind.to_string(), "folded": stages.collect::<Vec<_>>(),
-            "bias_added": layer.bias_added, "constant_channels": layer.constant,
-            "smallest_factor": layer.factors.map(|(low, _)| low), "largest_factor": layer.factors.map(|(_, high)| high),
-        })
-    });
-    let left = folded.left.iter().map(|left| {
-        serde_json::json!({
-            "name": left.name.to_string(), "type": left.kind.to_string(), "line": left.line, "reason": left.reason,
-        })
-    });
-    serde_json::json!({ "layers": layers.collect::<Vec<_>>(), "left": left.collect::<Vec<_>>() })
+fn export(arguments: &Export) -> anyhow::Result<()> {
+    let (document, model) = arguments.inputs.read()?;
+    let found = parameters(&document, &model, arguments.bits).with_context(|| arguments.inputs.names())?;
+    arguments.inputs.warn(&found.warnings);
+    let text = match arguments.format {
+        Format::Json => format!("{:#}\n", answers::parameters_json(&model, &found)),
+        Format::CalibrationTxt => answers::calibration(&found),
+    };
+    io::write(&arguments.output, text.as_bytes())
 }

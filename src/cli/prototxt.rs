@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 
 use super::{diff, io};
 use crate::prototxt::{
-    Document, Finding, Quantised, Report, Selection, Severity, Stripped, Target, add_quant, check, strip_quant,
+    Document, Finding, Quantised, Report, Selection, Severity, Stripped, Target, Weights, add_quant, check, strip_quant,
 };
 use crate::quant::Bits;
 
@@ -68,6 +68,9 @@ struct Add {
     /// Also ask for quantised weights: a `weight_quant_param` for the net.
     #[arg(long)]
     weights: bool,
+    /// Weights are quantised as the chip has them, with the BatchNorm and Scale behind them folded in.
+    #[arg(long, requires = "weights")]
+    fold: bool,
 }
 
 #[derive(Args)]
@@ -116,7 +119,12 @@ fn add(arguments: &Add) -> anyhow::Result<ExitCode> {
     let selection = arguments.select.selection()?;
     let document = parse(&arguments.files.input)?;
     let name = io::name(&arguments.files.input);
-    let result = add_quant(&document, &selection, arguments.weights).with_context(|| name.clone())?;
+    let weights = match (arguments.weights, arguments.fold) {
+        (false, _) => Weights::AsTheyAre,
+        (true, false) => Weights::Quantised,
+        (true, true) => Weights::Folded,
+    };
+    let result = add_quant(&document, &selection, weights).with_context(|| name.clone())?;
     deliver(&arguments.files, document.as_bytes(), &result.text)?;
     report_added(&name, &result);
     Ok(ExitCode::SUCCESS)

@@ -11,11 +11,14 @@ macro_rules! templates {
 /// What lands in a tree as a file of its own, under the same path.
 pub const FILES: &[(&str, &str)] = templates![
     "include/caffe/layers/quant_layer.hpp",
+    "include/caffe/util/batch_norm_folding.hpp",
     "include/caffe/util/weight_quantizer.hpp",
     "src/caffe/layers/quant_layer.cpp",
     "src/caffe/layers/quant_layer.cu",
+    "src/caffe/test/test_batch_norm_folding.cpp",
     "src/caffe/test/test_quant_layer.cpp",
     "src/caffe/test/test_weight_quantizer.cpp",
+    "src/caffe/util/batch_norm_folding.cpp",
     "src/caffe/util/weight_quantizer.cpp",
 ];
 

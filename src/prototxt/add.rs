@@ -34,6 +34,18 @@ pub struct Added {
     pub rules: Rules,
 }
 
+/// What the layers that the NNIE computes are to see of their weights.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Weights {
+    /// What the net says already.
+    #[default]
+    AsTheyAre,
+    /// Quantised: a `weight_quant_param`.
+    Quantised,
+    /// Quantised as they are with BatchNorm and Scale folded in: one with `fold_batch_norm`.
+    Folded,
+}
+
 /// A document with Quant layers.
 #[derive(Clone, Debug)]
 pub struct Quantised {
@@ -53,13 +65,13 @@ pub struct Quantised {
     pub warnings: Vec<String>,
 }
 
-/// Adds a Quant layer in front of every layer selected, and with `weights` the net's `weight_quant_param`.
+/// Adds a Quant layer in front of every layer selected, and the net's `weight_quant_param` that `weights` asks for.
 ///
-/// A bottom that a Quant layer feeds already is left alone: done twice is done once.
+/// A bottom that a Quant layer feeds already is left alone, and so is a `weight_quant_param`: done twice is done once.
 ///
 /// # Errors
 /// [`EditError::Empty`]; [`EditError::OldLayers`] where there is something to add to a net of `layers`.
-pub fn add_quant(document: &Document, selection: &Selection, weights: bool) -> Result<Quantised, EditError> {
+pub fn add_quant(document: &Document, selection: &Selection, weights: Weights) -> Result<Quantised, EditError> {
     if document.root().children().next().is_none() {
         return Err(EditError::Empty);
     }
@@ -82,8 +94,18 @@ pub fn add_quant(document: &Document, selection: &Selection, weights: bool) -> R
             let at = document.field(net.layers[layer].id).range().start;
             return Err(EditError::OldLayers { line: document.line_starts().line(at) });
         }
-        if weights && net.era == Era::Today {
-            result.weights |= add_weight_field(document, net, selection.bits(), &mut edits);
+        if weights != Weights::AsTheyAre && net.era == Era::Today {
+            let is_folded = weights == Weights::Folded;
+            match document.field(net.id).first("weight_quant_param") {
+                None => result.weights |= add_weight_field(document, net, selection.bits(), is_folded, &mut edits),
+                Some(known) if is_folded && known.first("fold_batch_norm").is_none() => {
+                    let line = document.line_starts().line(known.value_range().start);
+                    let warning =
+                        format!("line {line}: the weight_quant_param there is left as it is, without fold_batch_norm");
+                    result.warnings.push(warning);
+                }
+                Some(_) => {}
+            }
         }
         plan.write(document, &mut edits);
         result.computed += plan.computed;
@@ -424,20 +446,17 @@ impl<'a> Earlier<'a> {
 /// A Quant layer's width; the format's default is 8.
 pub(super) fn quant_bits(layer: Field<'_>) -> u32 {
     let bits = layer.first("quant_param").and_then(|param| param.first("quant_bits"));
-    bits.and_then(|bits| std::str::from_utf8(bits.value_text()).ok()?.parse().ok()).unwrap_or(8)
+    bits.and_then(|bits| bits.number()).unwrap_or(8)
 }
 
-/// After the net's name, or before its first layer. False where it is there already.
-fn add_weight_field(document: &Document, net: &Net, bits: Bits, edits: &mut Edits) -> bool {
+/// After the net's name, or before its first layer.
+fn add_weight_field(document: &Document, net: &Net, bits: Bits, is_folded: bool, edits: &mut Edits) -> bool {
     let message = document.field(net.id);
-    if message.first("weight_quant_param").is_some() {
-        return false;
-    }
     let after_name = message.children().skip_while(|field| field.name() != b"name").nth(1);
     let first_layer = message.children().find(|field| field.name() == b"layer");
     let (Some(before), Some(layer)) = (after_name.or(first_layer), net.layers.first()) else { return false };
     let place = Place::before(document, before);
     let style = Style::of(document, document.field(layer.id));
-    edits.replace(place.at..place.at, style.weight_field(&place, bits));
+    edits.replace(place.at..place.at, style.weight_field(&place, bits, is_folded));
     true
 }

@@ -115,7 +115,8 @@ impl Document {
         LineIndex { starts: std::iter::once(0).chain(after_newline).collect() }
     }
 
-    pub(super) fn field(&self, id: Id) -> Field<'_> {
+    /// The field of a number that this document gave.
+    pub fn field(&self, id: Id) -> Field<'_> {
         Field { document: self, index: id.0 }
     }
 }
@@ -217,6 +218,16 @@ impl<'a> Field<'a> {
             Kind::String => literal::decode(self.value_text()),
             _ => BString::from(self.value_text()),
         }
+    }
+
+    /// A number, as the text format writes it.
+    pub fn number<T: std::str::FromStr>(&self) -> Option<T> {
+        std::str::from_utf8(self.value_text()).ok()?.trim_end_matches(['f', 'F']).parse().ok()
+    }
+
+    /// Whether it is a bool that is true.
+    pub fn is_true(&self) -> bool {
+        matches!(self.value_text(), b"true" | b"True" | b"t" | b"1")
     }
 
     /// The value's text where it is one word.

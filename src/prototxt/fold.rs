@@ -11,7 +11,7 @@ use bstr::BString;
 use super::document::{Document, Field, Kind};
 use super::edit::{Edits, remove_layers};
 use super::net::{Layer, Net, Phase, Producer, Wiring};
-use super::select::COMPUTED;
+use super::select::has_weights;
 use super::style::lengthened;
 use super::{EditError, QUANT};
 
@@ -100,7 +100,7 @@ pub fn chains(document: &Document) -> Result<Chains, EditError> {
     let mut chains = Vec::new();
     let mut left: Vec<Unfolded> = Vec::new();
     for (number, layer) in net.layers.iter().enumerate() {
-        if has_weights(layer) && !layer.states.is_empty() {
+        if has_weights(&layer.kind) && !layer.states.is_empty() {
             chains.extend(finder.chain(number, &mut left));
         }
     }
@@ -144,10 +144,6 @@ impl Chain {
         let last = self.stages.last().map_or(self.layer, |stage| stage.layers[0]);
         &net.layers[last].tops[0].name
     }
-}
-
-fn has_weights(layer: &Layer) -> bool {
-    layer.kind != "Pooling" && COMPUTED.iter().any(|kind| kind.as_bytes() == layer.kind)
 }
 
 struct Finder<'a> {
@@ -282,20 +278,20 @@ impl Finder<'_> {
         let message = self.document.field(layer.id);
         if layer.kind == "Scale" {
             let param = message.first("scale_param");
-            let number = |name| param.and_then(|param| param.first(name)).map_or(Some(1), |value| parse(value));
+            let number = |name| param.and_then(|param| param.first(name)).map_or(Some(1), |value| value.number());
             if number("axis") != Some(1i64) || number("num_axes") != Some(1) {
                 return Err("it scales along other axes than the channels".to_owned());
             }
-            let bias = param.and_then(|param| param.first("bias_term")).is_some_and(is_true);
+            let bias = param.and_then(|param| param.first("bias_term")).is_some_and(|value| value.is_true());
             return Ok(Affine::Scale { bias });
         }
         let param = message.first("batch_norm_param");
         let of = |name| param.and_then(|param| param.first(name));
         let in_test = layer.states.meets(&self.net.states.in_phase(Phase::Test));
-        if in_test && of("use_global_stats").is_some_and(|value| !is_true(value)) {
+        if in_test && of("use_global_stats").is_some_and(|value| !value.is_true()) {
             return Err("it has use_global_stats: false, so its statistics are each batch's own".to_owned());
         }
-        let eps = of("eps").map_or(Some(1e-5), parse);
+        let eps = of("eps").map_or(Some(1e-5), |value| value.number());
         eps.map(|eps| Affine::BatchNorm { eps }).ok_or_else(|| "its eps is no number".to_owned())
     }
 
@@ -319,29 +315,21 @@ fn read_weights(number: usize, layer: Field<'_>) -> (Chain, bool) {
     let param = layer.first(param_name(&kind));
     let of = |name| param.and_then(|param| param.first(name));
     let layout = if kind == "Deconvolution" {
-        Layout::Deconvolution { groups: of("group").and_then(parse).unwrap_or(1) }
-    } else if kind == "InnerProduct" && of("transpose").is_some_and(is_true) {
+        Layout::Deconvolution { groups: of("group").and_then(|value| value.number()).unwrap_or(1) }
+    } else if kind == "InnerProduct" && of("transpose").is_some_and(|value| value.is_true()) {
         Layout::Innermost
     } else {
         Layout::Outermost
     };
-    let axis = of("axis").map_or(Some(1i64), parse);
-    let outputs = of("num_output").and_then(parse);
-    let has_bias = of("bias_term").is_none_or(is_true);
+    let axis = of("axis").map_or(Some(1i64), |value| value.number());
+    let outputs = of("num_output").and_then(|value| value.number());
+    let has_bias = of("bias_term").is_none_or(|value| value.is_true());
     (Chain { layer: number, layout, outputs, has_bias, stages: Vec::new() }, axis == Some(1))
 }
 
 /// The field that holds `bias_term`.
 fn param_name(kind: &[u8]) -> &'static str {
     if kind == b"InnerProduct" { "inner_product_param" } else { "convolution_param" }
-}
-
-fn parse<T: std::str::FromStr>(value: Field<'_>) -> Option<T> {
-    std::str::from_utf8(value.value_text()).ok()?.trim_end_matches(['f', 'F']).parse().ok()
-}
-
-fn is_true(value: Field<'_>) -> bool {
-    matches!(value.value_text(), b"true" | b"True" | b"t" | b"1")
 }
 
 /// Has a layer without a bias say that it has one, and who trains it: nobody where the weights are fixed, else
@@ -358,7 +346,7 @@ fn add_bias(document: &Document, net: &Net, chain: &Chain, edits: &mut Edits) {
     if weights.kind() != Kind::Message {
         return;
     }
-    let rate = weights.first("lr_mult").and_then(parse::<f64>);
+    let rate = weights.first("lr_mult").and_then(|value| value.number::<f64>());
     let text = if rate == Some(0.0) {
         b"param { lr_mult: 0 decay_mult: 0 }".to_vec()
     } else {

@@ -4,11 +4,11 @@
 //! and who reads each, in which phases. On these stand [`add_quant`], [`strip_quant`] and [`check`].
 //!
 //! ```
-//! use gfpq::prototxt::{Document, Selection, add_quant, strip_quant};
+//! use gfpq::prototxt::{Document, Selection, Weights, add_quant, strip_quant};
 //!
 //! let net = "input: 'data'\nlayer { name: 'conv' type: 'Convolution' bottom: 'data' top: 'conv' }\n";
 //! let float = Document::parse(net, "net.prototxt").unwrap();
-//! let quantised = add_quant(&float, &Selection::default(), false).unwrap();
+//! let quantised = add_quant(&float, &Selection::default(), Weights::AsTheyAre).unwrap();
 //! assert_eq!(quantised.added[0].name, "data_quant");
 //! let back = Document::parse(quantised.text, "net.prototxt").unwrap();
 //! assert_eq!(strip_quant(&back).unwrap().text, net.as_bytes());
@@ -27,8 +27,9 @@ mod parser;
 mod select;
 mod strip;
 mod style;
+mod weights;
 
-pub use add::{Added, Quantised, add_quant};
+pub use add::{Added, Quantised, Weights, add_quant};
 pub use check::{Fault, Finding, Report, Severity, Target, check};
 pub use document::{Document, Field, Id, Kind, LineIndex};
 pub use edit::Edits;
@@ -36,6 +37,7 @@ pub use error::ParseError;
 pub use net::Net;
 pub use select::{BadGlob, COMPUTED, Selection};
 pub use strip::{Stripped, strip_quant};
+pub use weights::{WeightBits, weight_bits};
 
 /// The type of the layers that this module adds, takes out and looks for.
 pub const QUANT: &str = "Quant";
@@ -69,6 +71,14 @@ pub enum EditError {
     OldNet {
         /// The first layer.
         line: usize,
+    },
+    /// A layer's width that the NNIE does not have.
+    #[error("line {line}: quant_bits of its weights is {bits}, and the NNIE computes in 8 or 16")]
+    BadBits {
+        /// The layer.
+        line: usize,
+        /// What is written there.
+        bits: u32,
     },
     /// A document with more nets than one.
     #[error("holds {0} nets: give the file of one")]

@@ -22,7 +22,12 @@ pub const COMPUTED: [&str; 11] = [
 ];
 
 /// The NNIE compiler's mark for a layer computed in 16 bit.
-const HIGH_PRECISION: &[u8] = b"_hp";
+pub(super) const HIGH_PRECISION: &[u8] = b"_hp";
+
+/// Whether the NNIE computes layers of this type, with weights.
+pub(super) fn has_weights(kind: &[u8]) -> bool {
+    kind != b"Pooling" && COMPUTED.iter().any(|computed| computed.as_bytes() == kind)
+}
 
 /// A glob that is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

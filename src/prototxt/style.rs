@@ -94,7 +94,7 @@ impl Style {
             self.number(text, "decay_mult", 0);
         });
         text.extend_from_slice(&between);
-        self.quant_param(&mut text, "quant_param", quant.bits);
+        self.quant_param(&mut text, "quant_param", quant.bits, false);
         match (&place.indent, &self.indent) {
             (Some(outer), Some(_)) => text.extend_from_slice(&[self.eol, outer].concat()),
             _ => text.push(b' '),
@@ -107,16 +107,19 @@ impl Style {
     }
 
     /// The net's own field that asks for quantised weights.
-    pub fn weight_field(&self, place: &Place, bits: Bits) -> Vec<u8> {
+    pub fn weight_field(&self, place: &Place, bits: Bits, is_folded: bool) -> Vec<u8> {
         let mut text = Vec::new();
-        self.quant_param(&mut text, "weight_quant_param", bits);
+        self.quant_param(&mut text, "weight_quant_param", bits, is_folded);
         place.text(&text, self.eol)
     }
 
-    fn quant_param(&self, text: &mut Vec<u8>, name: &str, bits: Bits) {
+    fn quant_param(&self, text: &mut Vec<u8>, name: &str, bits: Bits, is_folded: bool) {
         self.message(text, name, |text| {
             self.number(text, "quant_bits", bits.number().into());
             self.number(text, "quant_en", 1);
+            if is_folded {
+                self.number(text, "fold_batch_norm", 1);
+            }
         });
     }
 

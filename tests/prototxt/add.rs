@@ -1,6 +1,6 @@
 //! Where Quant layers go.
 
-use gfpq::prototxt::{EditError, Selection, add_quant};
+use gfpq::prototxt::{EditError, Selection, Weights, add_quant};
 use gfpq::quant::Bits;
 
 use crate::{added, fixture, parse, quantised, stripped, there_and_back};
@@ -33,10 +33,16 @@ fn every_fixture_comes_back() {
         assert_ne!(with, text);
         assert_eq!(with.contains("\r\n"), text.contains("\r\n"));
         assert_eq!(with.replace("\r\n", "").contains('\r'), text.replace("\r\n", "").contains('\r'));
-        let weights = add_quant(&parse(&text), &Selection::new(Bits::Sixteen), true).unwrap();
+        let weights = add_quant(&parse(&text), &Selection::new(Bits::Sixteen), Weights::Quantised).unwrap();
         let weights = String::from_utf8(weights.text).unwrap();
         assert_eq!(lines_of(&weights, "weight_quant_param").len(), 1);
         assert_eq!(stripped(&weights), text, "{weights}");
+        let folded = add_quant(&parse(&weights), &Selection::default(), Weights::Folded).unwrap();
+        assert!(folded.text == weights.as_bytes() && folded.warnings[0].contains("without fold_batch_norm"));
+        let folded = add_quant(&parse(&text), &Selection::default(), Weights::Folded).unwrap();
+        let folded = String::from_utf8(folded.text).unwrap();
+        assert_eq!(lines_of(&folded, "fold_batch_norm: 1").len(), 1, "{folded}");
+        assert_eq!(stripped(&folded), text);
     }
 }
 
@@ -201,7 +207,7 @@ fn a_blob_nobody_makes_is_said() {
 
 #[test]
 fn old_layers_are_refused_where_there_is_something_to_add() {
-    let error = add_quant(&parse(fixture("old.prototxt")), &Selection::default(), true).unwrap_err();
+    let error = add_quant(&parse(fixture("old.prototxt")), &Selection::default(), Weights::Quantised).unwrap_err();
     assert_eq!(error, EditError::OldLayers { line: 8 });
     assert!(error.to_string().contains("upgrade_net_proto_text"));
     let idle = "layers { name: 'r' type: RELU bottom: 'x' top: 'x' }";
@@ -213,6 +219,6 @@ fn solvers_stay_and_nothing_is_refused() {
     let solver = "net: \"train_val.prototxt\"\nbase_lr: 0.01 # as before\n";
     assert_eq!(there_and_back(solver), solver);
     for empty in ["", " \n\t", "# only a comment", "\u{feff}"] {
-        assert_eq!(add_quant(&parse(empty), &Selection::default(), false).unwrap_err(), EditError::Empty);
+        assert_eq!(add_quant(&parse(empty), &Selection::default(), Weights::AsTheyAre).unwrap_err(), EditError::Empty);
     }
 }

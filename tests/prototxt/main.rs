@@ -10,7 +10,7 @@ mod random;
 mod scale;
 mod strip;
 
-use gfpq::prototxt::{Document, Quantised, Selection, add_quant, strip_quant};
+use gfpq::prototxt::{Document, Quantised, Selection, Weights, add_quant, strip_quant};
 
 /// A net's text as a document.
 pub fn parse(text: impl AsRef<[u8]>) -> Document {
@@ -24,7 +24,7 @@ pub fn added(text: &str) -> String {
 
 /// The same with the account of it.
 pub fn quantised(text: &str, selection: &Selection) -> Quantised {
-    add_quant(&parse(text), selection, false).unwrap()
+    add_quant(&parse(text), selection, Weights::AsTheyAre).unwrap()
 }
 
 /// The text without Quant layers.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use gfpq::prototxt::{Document, Fault, Selection, Target, add_quant, check, strip_quant};
+use gfpq::prototxt::{Document, Fault, Selection, Target, Weights, add_quant, check, strip_quant};
 use gfpq::quant::Bits;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -42,10 +42,10 @@ proptest! {
         let globs = [glob];
         let selection = Selection::new(bits).with_types(["Eltwise".to_owned()]).with_sixteen(&globs).unwrap();
         let some = selection.clone().without(&globs).unwrap();
-        let with_some = add_quant(&parse(&text), &some, false).unwrap().text;
+        let with_some = add_quant(&parse(&text), &some, Weights::AsTheyAre).unwrap().text;
         // Those left out at first are added the second time.
-        let with_all = add_quant(&parse(&with_some), &selection, true).unwrap().text;
-        prop_assert_eq!(&add_quant(&parse(&with_all), &selection, true).unwrap().text, &with_all);
+        let with_all = add_quant(&parse(&with_some), &selection, Weights::Quantised).unwrap().text;
+        prop_assert_eq!(&add_quant(&parse(&with_all), &selection, Weights::Quantised).unwrap().text, &with_all);
         for with in [with_some, with_all] {
             prop_assert_eq!(strip_quant(&parse(&with)).unwrap().text, text.as_bytes());
         }
@@ -55,7 +55,7 @@ proptest! {
     fn what_was_added_is_right(choices in vec(any::<u8>(), 0..600)) {
         let text = net(&mut Choices::new(&choices));
         prop_assume!(text.contains("layer"));
-        let added = add_quant(&parse(&text), &Selection::default(), false).unwrap();
+        let added = add_quant(&parse(&text), &Selection::default(), Weights::AsTheyAre).unwrap();
         let report = check(&parse(&added.text), &Selection::default(), Target::Train).unwrap();
         let wrong: Vec<_> = report.findings.iter().filter(|finding| finding.fault != Fault::MissingBlob).collect();
         let is_right = wrong.iter().all(|finding| finding.fault == Fault::NoHardware);
@@ -80,9 +80,9 @@ fn survive(bytes: &[u8]) {
     assert_eq!(document.as_bytes(), bytes);
     assert_tiled(&document);
     let _ = check(&document, &Selection::default(), Target::Train);
-    if let Ok(added) = add_quant(&document, &Selection::default(), true) {
+    if let Ok(added) = add_quant(&document, &Selection::default(), Weights::Quantised) {
         let with = parse(&added.text);
-        assert_eq!(add_quant(&with, &Selection::default(), true).unwrap().text, added.text);
+        assert_eq!(add_quant(&with, &Selection::default(), Weights::Quantised).unwrap().text, added.text);
         if let (Ok(before), Ok(after)) = (strip_quant(&document), strip_quant(&with)) {
             assert_eq!(String::from_utf8_lossy(&after.text), String::from_utf8_lossy(&before.text));
         }

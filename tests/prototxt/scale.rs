@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use gfpq::prototxt::{Document, Selection, Target, add_quant, check, strip_quant};
+use gfpq::prototxt::{Document, Selection, Target, Weights, add_quant, check, strip_quant};
 
 use crate::parse;
 
@@ -29,7 +29,7 @@ fn time(work: impl FnOnce()) -> Duration {
 }
 
 fn everything(text: &str) {
-    let added = add_quant(&parse(text), &Selection::default(), true).unwrap();
+    let added = add_quant(&parse(text), &Selection::default(), Weights::Quantised).unwrap();
     let with = parse(&added.text);
     assert_eq!(check(&with, &Selection::default(), Target::Train).unwrap().findings, []);
     assert_eq!(strip_quant(&with).unwrap().text, text.as_bytes());
@@ -70,7 +70,7 @@ fn depth_costs_no_stack() {
 }
 
 fn everything_once(text: &str) {
-    let added = add_quant(&parse(text), &Selection::default(), false).unwrap();
+    let added = add_quant(&parse(text), &Selection::default(), Weights::AsTheyAre).unwrap();
     assert_eq!(strip_quant(&parse(&added.text)).unwrap().text, text.as_bytes());
 }
 
@@ -89,7 +89,7 @@ fn texts_made_to_be_slow_are_not() {
     for (what, text) in [("in place", in_place), ("chain", chain), ("readers", readers), ("stages", phases)] {
         let text = format!("input: 'x'\n{text}layer {{ type: 'Eltwise' bottom: 'q{many}' }}");
         let taken = time(|| {
-            let added = add_quant(&parse(&text), &Selection::default(), false).unwrap();
+            let added = add_quant(&parse(&text), &Selection::default(), Weights::AsTheyAre).unwrap();
             let _ = strip_quant(&parse(&added.text));
             let _ = check(&parse(&added.text), &Selection::default(), Target::Train);
         });

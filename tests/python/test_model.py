@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import subprocess
 import tempfile
 import unittest
@@ -12,8 +13,12 @@ os.environ.setdefault("GLOG_minloglevel", "2")
 import numpy as np  # noqa: E402
 
 import caffe  # noqa: E402
+import gfpq  # noqa: E402
+from caffe.proto import caffe_pb2  # noqa: E402
 
-INPUT = 'layer {{ name: "data" type: "Input" top: "data" input_param {{ shape {{ dim: 4 dim: {} dim: 12 dim: 12 }} }} }}\n'
+INPUT = (
+    'layer {{ name: "data" type: "Input" top: "data"\n'
+    '  input_param {{ shape {{ dim: 4 dim: {} dim: 12 dim: 12 }} }} }}\n')
 
 
 def conv(name, bottom, outputs, options="kernel_size: 3 pad: 1", bias="bias_term: false", kind="Convolution", top=None):
@@ -27,7 +32,9 @@ def batch_norm(name, bottom, top=None, options=""):
 
 
 def scale(name, bottom, top=None, bias="bias_term: true"):
-    return f'layer {{ name: "{name}" type: "Scale" bottom: "{bottom}" top: "{top or bottom}" scale_param {{ {bias} }} }}\n'
+    return (
+        f'layer {{ name: "{name}" type: "Scale" bottom: "{bottom}" top: "{top or bottom}"\n'
+        f'  scale_param {{ {bias} }} }}\n')
 
 
 def relu(bottom):
@@ -49,7 +56,8 @@ def layer(name, kind, bottoms, top, options=""):
 RESIDUAL = (
     INPUT.format(3)
     + conv("conv1", "data", 8) + batch_norm("bn1", "conv1") + scale("scale1", "conv1") + relu("conv1")
-    + conv("proj", "conv1", 16, "kernel_size: 1 stride: 2") + batch_norm("bn_proj", "proj") + scale("scale_proj", "proj")
+    + conv("proj", "conv1", 16, "kernel_size: 1 stride: 2") + batch_norm("bn_proj", "proj")
+    + scale("scale_proj", "proj")
     + conv("a1", "conv1", 16, "kernel_size: 3 pad: 1 stride: 2") + batch_norm("bn_a1", "a1") + scale("scale_a1", "a1")
     + relu("a1") + conv("a2", "a1", 16) + batch_norm("bn_a2", "a2") + scale("scale_a2", "a2")
     + layer("sum_a", "Eltwise", ["proj", "a2"], "sum_a") + relu("sum_a")
@@ -107,9 +115,9 @@ class ModelTest(unittest.TestCase):
             path.write_text(text)
         return str(path)
 
-    def gfpq(self, *arguments, code=0):
+    def gfpq(self, *arguments):
         done = subprocess.run([os.environ["GFPQ"], "model", *arguments], capture_output=True, text=True)
-        self.assertEqual(done.returncode, code, done.stderr)
+        self.assertEqual(done.returncode, 0, done.stderr)
         return done
 
     def trained(self, text, phase=caffe.TEST):
@@ -183,6 +191,117 @@ class ModelTest(unittest.TestCase):
             each.blobs["data"].data[...] = 1e-3
         expected = net.forward()["fc"]
         np.testing.assert_allclose(folded.forward()["fc"], expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+
+    def prototxt(self, *arguments):
+        subprocess.run([os.environ["GFPQ"], "prototxt", *arguments], check=True, capture_output=True)
+
+    def outputs_in_float(self, model, text):
+        """What the net with its Quant layers and weight_quant_param off makes of images with this model's weights."""
+        text = re.sub(r"weight_quant_param \{.*\}", "", text)
+        net = caffe.Net(self.path("float.prototxt", text), self.path(model), caffe.TEST)
+        net.blobs["data"].data[...] = self.images
+        return {name: values.copy() for name, values in net.forward().items()}
+
+    def quantised_by_both(self, text, *options):
+        """Outputs of WeightQuantizer's net, and of the same net in float with what gfpq model quantize wrote."""
+        self.trained(text)
+        self.prototxt("add-quant", self.path("net.prototxt"), "-o", self.path("net.prototxt"), "--weights", *options)
+        text = pathlib.Path(self.path("net.prototxt")).read_text()
+        net = caffe.Net(self.path("net.prototxt"), self.path("net.caffemodel"), caffe.TEST)
+        self.images = self.random.normal(size=net.blobs["data"].data.shape)
+        net.blobs["data"].data[...] = self.images
+        seen = {name: values.copy() for name, values in net.forward().items()}
+        inputs = ("--net", self.path("net.prototxt"), "--weights", self.path("net.caffemodel"))
+        account = self.gfpq("quantize", *inputs, "--out-weights", self.path("q.caffemodel"), "--json").stdout
+        return seen, self.outputs_in_float("q.caffemodel", text), json.loads(account)["layers"]
+
+    def test_quantized_weights_are_what_weight_quantizer_shows(self):
+        named = RESIDUAL.replace('"a2"', '"a2_hp"').replace('"fc"', '"fc_hp"')
+        for text in (named, DEPTHWISE, BRANCHES, UPWARDS):
+            seen, written, layers = self.quantised_by_both(text)
+            self.assertEqual(list(seen), list(written))
+            for name in seen:
+                np.testing.assert_array_equal(seen[name], written[name])
+                self.assertFalse(np.array_equal(seen[name], self.outputs_in_float("net.caffemodel", text)[name]))
+            self.assertEqual({layer["bits"] for layer in layers}, {8, 16} if text is named else {8})
+            self.assertFalse(any(layer["folded"] for layer in layers))
+
+    def test_fold_aware_weights_are_what_weight_quantizer_shows(self):
+        for text in (RESIDUAL, DEPTHWISE, BRANCHES, UPWARDS):
+            seen, written, layers = self.quantised_by_both(text, "--fold")
+            for name in seen:
+                np.testing.assert_array_equal(seen[name], written[name])
+            self.assertTrue(any(layer["folded"] for layer in layers))
+
+    def test_a_fold_aware_net_is_the_folded_net_quantised(self):
+        for text in (RESIDUAL, DEPTHWISE, BRANCHES, UPWARDS):
+            # Without Quant layers, which make a step of a code of the last bit's difference.
+            aware = self.trained("weight_quant_param { fold_batch_norm: true }\n" + text)
+            self.fold()
+            folded = caffe.Net(self.path("out.prototxt"), self.path("out.caffemodel"), caffe.TEST)
+            plain = caffe.Net(self.path("float.prototxt", text), self.path("net.caffemodel"), caffe.TEST)
+            images = self.random.normal(size=aware.blobs["data"].data.shape)
+            for net in (aware, folded, plain):
+                net.blobs["data"].data[...] = images
+                net.forward()
+            for name in aware.outputs:
+                expected = aware.blobs[name].data
+                largest = np.abs(expected).max()
+                self.assertLess(np.abs(folded.blobs[name].data - expected).max() / largest, 1e-5, name)
+                self.assertGreater(np.abs(plain.blobs[name].data - expected).max() / largest, 1e-3, name)
+
+    def test_models_that_google_wrote(self):
+        """Every form of blob, written by Google's protobuf from Caffe's own messages."""
+        self.trained(UPWARDS)
+        inputs = ("--net", self.path("net.prototxt"), "--weights", self.path("net.caffemodel"))
+        self.gfpq("quantize", *inputs, "--out-weights", self.path("expected.caffemodel"))
+        expected = caffe_pb2.NetParameter.FromString(pathlib.Path(self.path("expected.caffemodel")).read_bytes())
+        model = caffe_pb2.NetParameter.FromString(pathlib.Path(self.path("net.caffemodel")).read_bytes())
+        for layer in model.layer:
+            for number, blob in enumerate(layer.blobs):
+                if number == 0:
+                    blob.double_data.extend(blob.data)
+                    del blob.data[:]
+                if layer.name == "up1" and len(blob.shape.dim) == 4:
+                    blob.num, blob.channels, blob.height, blob.width = blob.shape.dim
+                    blob.ClearField("shape")
+        pathlib.Path(self.path("net.caffemodel")).write_bytes(model.SerializeToString())
+        self.gfpq("quantize", *inputs, "--out-weights", self.path("q.caffemodel"))
+        written = caffe_pb2.NetParameter.FromString(pathlib.Path(self.path("q.caffemodel")).read_bytes())
+        for layer, same in zip(written.layer, expected.layer):
+            for field in ("name", "type", "bottom", "top", "convolution_param"):
+                self.assertEqual(getattr(layer, field), getattr(same, field))
+            for number, (blob, other) in enumerate(zip(layer.blobs, same.blobs)):
+                np.testing.assert_array_equal(blob.double_data if number == 0 else blob.data, other.data)
+        self.fold()
+        folded = caffe.Net(self.path("out.prototxt"), self.path("out.caffemodel"), caffe.TEST)
+        self.assertEqual(list(folded.params), ["up1", "up2"])
+
+    def test_a_trained_nets_ranges(self):
+        self.trained(RESIDUAL)
+        self.prototxt("add-quant", self.path("net.prototxt"), "-o", self.path("net.prototxt"))
+        net = caffe.Net(self.path("net.prototxt"), self.path("net.caffemodel"), caffe.TRAIN)
+        images = self.random.normal(size=net.blobs["data"].data.shape)
+        net.blobs["data"].data[...] = images
+        net.forward()
+        net.save(self.path("net.caffemodel"))
+        inputs = ("--net", self.path("net.prototxt"), "--weights", self.path("net.caffemodel"))
+        data = json.loads(self.gfpq("export-params", *inputs).stdout)["data"]
+        for entry in data:
+            self.assertEqual(entry["range"]["delta"], net.params[entry["quant_layer"]][0].data[0, 1])
+        self.assertEqual((data[0]["blob"], data[0]["feeds"]), ("data", ["conv1"]))
+        largest = np.abs(images.astype(np.float32)).max()
+        self.assertLessEqual(data[0]["range"]["largest"], largest)
+        self.assertGreater(data[0]["range"]["largest"], largest * 2 ** (-1 / 16))
+        self.assertEqual({entry["blob"] for entry in data}, {"data", "conv1", "a1", "sum_a", "b1", "sum_b", "pool"})
+        info = json.loads(self.gfpq("info", self.path("net.caffemodel"), "--json").stdout)
+        shown = {layer["name"]: layer for layer in info["layers"]}
+        self.assertEqual(shown["data_quant"]["ranges"], [data[0]["range"]])
+        weights = net.params["b1"][0].data
+        self.assertEqual(shown["b1"]["blobs"][0]["values"]["abs_max"], np.abs(weights).max())
+        quantised, _ = gfpq.quantise(weights)
+        flushed = np.sum((quantised == 0) & (weights != 0))
+        self.assertEqual(shown["b1"]["blobs"][0]["quantised"][0]["flushed_to_zero"], flushed)
 
 
 if __name__ == "__main__":

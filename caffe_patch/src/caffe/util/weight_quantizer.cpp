@@ -32,7 +32,9 @@ const char* gfpqGetErrorString(int code) {
 static bool HasNnieWeights(const string& type) {
   return type == "Convolution" || type == "Deconvolution" ||
       type == "InnerProduct" || type == "DepthwiseConv" ||
-      type == "DepthwiseConvolution" || type == "ConvolutionDepthwise";
+      type == "DepthwiseConvolution" || type == "DepthWiseConv" ||
+      type == "DepthWiseConvolution" || type == "ConvolutionDepthwise" ||
+      type == "ConvolutionDepthWise" || type == "ConvDepthwise";
 }
 
 static bool IsHighPrecision(const string& name) {
@@ -60,9 +62,17 @@ static unsigned int WeightBits(const LayerParameter& layer,
   return IsHighPrecision(layer.name()) ? 16 : net.quant_bits();
 }
 
+static bool FoldsBatchNorm(const LayerParameter& layer,
+    const QuantParameter& net) {
+  return layer.quant_param().has_fold_batch_norm() ?
+      layer.quant_param().fold_batch_norm() : net.fold_batch_norm();
+}
+
 template <typename Dtype>
 WeightQuantizer<Dtype>::WeightQuantizer(const QuantParameter& param,
-    const vector<shared_ptr<Layer<Dtype> > >& layers)
+    const vector<shared_ptr<Layer<Dtype> > >& layers,
+    const vector<vector<Blob<Dtype>*> >& bottom_vecs,
+    const vector<vector<Blob<Dtype>*> >& top_vecs)
     : layers_(layers), states_(layers.size()) {
   if (!param.quant_en()) {
     return;
@@ -84,6 +94,17 @@ WeightQuantizer<Dtype>::WeightQuantizer(const QuantParameter& param,
     states_[i].quantized.reset(new Blob<Dtype>());
     LOG(INFO) << layer_param.name() << " sees its weights at " << bits
         << " bits";
+    if (HasNnieWeights(layer_param.type()) &&
+        FoldsBatchNorm(layer_param, param)) {
+      shared_ptr<BatchNormFolding<Dtype> > folding(
+          new BatchNormFolding<Dtype>(i, layers, bottom_vecs, top_vecs));
+      if (folding->size() > 0) {
+        states_[i].folding = folding;
+        states_[i].folded.reset(new Blob<Dtype>());
+        LOG(INFO) << layer_param.name() << " is quantized with "
+            << folding->size() << " layers folded into it";
+      }
+    }
   }
 }
 
@@ -121,8 +142,16 @@ void WeightQuantizer<Dtype>::BeforeForward(int layer_id) {
   state.master->ReshapeLike(*weight);
   state.quantized->ReshapeLike(*weight);
   state.master->ShareData(*weight);
-  Quantize(*layers_[layer_id], *state.master, state.bits,
-      state.quantized.get());
+  if (state.folding && state.folding->Update()) {
+    state.folded->ReshapeLike(*weight);
+    state.folding->Fold(*state.master, state.folded.get());
+    Quantize(*layers_[layer_id], *state.folded, state.bits,
+        state.quantized.get());
+    state.folding->Unfold(*state.master, state.quantized.get());
+  } else {
+    Quantize(*layers_[layer_id], *state.master, state.bits,
+        state.quantized.get());
+  }
   weight->ShareData(*state.quantized);
 }
 

@@ -7,6 +7,7 @@
 #include "caffe/common.hpp"
 #include "caffe/layer.hpp"
 #include "caffe/proto/caffe.pb.h"
+#include "caffe/util/batch_norm_folding.hpp"
 
 namespace caffe {
 
@@ -28,12 +29,19 @@ const char* gfpqGetErrorString(int code);
  * otherwise: quant_en: 0 leaves its weights float, quant_bits: 16 gives it 16
  * bits, and a layer of another type takes part if it has one. With quant_en: 0
  * for the net, all weights stay float.
+ *
+ * With fold_batch_norm: 1, weights are quantized as the chip will have them,
+ * with the BatchNorm and Scale layers behind them folded in, and the factor
+ * taken out again: the layer computes with the error that the folded weights
+ * will have, while BatchNorm and Scale stay float.
  */
 template <typename Dtype>
 class WeightQuantizer {
  public:
   WeightQuantizer(const QuantParameter& param,
-      const vector<shared_ptr<Layer<Dtype> > >& layers);
+      const vector<shared_ptr<Layer<Dtype> > >& layers,
+      const vector<vector<Blob<Dtype>*> >& bottom_vecs,
+      const vector<vector<Blob<Dtype>*> >& top_vecs);
 
   /// @brief Quantizes the layer's weights and shows them to it.
   void BeforeForward(int layer_id);
@@ -50,6 +58,9 @@ class WeightQuantizer {
     /// Holds the masters while the layer's blob shows the quantized weights.
     shared_ptr<Blob<Dtype> > master;
     shared_ptr<Blob<Dtype> > quantized;
+    /// What folds into the weights; NULL where nothing does.
+    shared_ptr<BatchNormFolding<Dtype> > folding;
+    shared_ptr<Blob<Dtype> > folded;
   };
 
   void Quantize(const Layer<Dtype>& layer, const Blob<Dtype>& master,

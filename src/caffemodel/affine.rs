@@ -1,0 +1,163 @@
+//! What the BatchNorm and Scale layers of a chain do to each channel, read from the model.
+
+use bstr::BString;
+
+use super::blob::Values;
+use super::model::Model;
+use crate::prototxt::fold::{Affine, Chain, Layout};
+use crate::prototxt::net::Net;
+
+/// `y = factor x + offset` for each channel.
+#[derive(Clone, Debug)]
+pub struct Map {
+    pub factor: Vec<f64>,
+    pub offset: Vec<f64>,
+    /// False for a BatchNorm that has never seen a batch.
+    pub is_trained: bool,
+}
+
+impl Map {
+    /// This map, then `next`.
+    pub fn then(mut self, next: &Map) -> Map {
+        self.is_trained &= next.is_trained;
+        for (channel, (factor, offset)) in next.factor.iter().zip(&next.offset).enumerate() {
+            self.factor[channel] *= factor;
+            self.offset[channel] = self.offset[channel] * factor + offset;
+        }
+        self
+    }
+
+    /// The factors in the precision of these weights.
+    pub fn factors_for(&self, weights: &Values) -> Vec<f64> {
+        match weights {
+            Values::F32(_) => self.factor.iter().map(|&factor| f64::from(factor as f32)).collect(),
+            Values::F64(_) => self.factor.clone(),
+        }
+    }
+}
+
+/// Which weight belongs to which output channel: a blob's shape is (groups, outer, channels of a group, inner).
+#[derive(Clone, Copy, Debug)]
+pub struct Places {
+    group: usize,
+    group_channels: usize,
+    inner: usize,
+}
+
+impl Places {
+    /// Those of a blob of `count` weights whose `shape` [`channels`] has found right.
+    pub fn new(layout: Layout, shape: &[usize], count: usize, channels: usize) -> Places {
+        let (groups, group_channels, inner) = match layout {
+            Layout::Outermost => (1, channels, count / channels),
+            Layout::Innermost => (1, channels, 1),
+            Layout::Deconvolution { groups } => (groups, shape[1], count / (shape[0] * shape[1])),
+        };
+        Places { group: count / groups, group_channels, inner }
+    }
+
+    /// The channel of weight `index`.
+    pub fn channel(self, index: usize) -> usize {
+        index / self.group * self.group_channels + index / self.inner % self.group_channels
+    }
+}
+
+/// The model's one layer of a name.
+pub fn the_record(model: &Model, name: &BString) -> Result<usize, String> {
+    let mut records = model.with_blobs(name);
+    match (records.next(), records.next()) {
+        (Some(record), None) => Ok(record),
+        (None, _) => Err(format!("the weights file has nothing for `{name}`")),
+        _ => Err(format!("the weights file has `{name}` more than once")),
+    }
+}
+
+/// The maps of the chain's stages up to the first that cannot be folded, and why that one cannot.
+pub fn usable_maps(model: &Model, net: &Net, chain: &Chain, record: usize) -> (Vec<Map>, Option<String>) {
+    let channels = match channels(model, chain, record) {
+        Ok(channels) => channels,
+        Err(reason) => return (Vec::new(), Some(reason)),
+    };
+    let mut maps = Vec::new();
+    for stage in &chain.stages {
+        let map = map_of(model, &net.layers[stage.layers[0]].name, stage.affine).and_then(|map| {
+            let values = || map.factor.iter().chain(&map.offset);
+            if map.factor.len() != channels {
+                return Err(format!("it has {} channels, and the weights {channels}", map.factor.len()));
+            }
+            if !values().all(|&value| (value as f32).is_finite()) {
+                return Err("its values make a factor or offset that is not finite".to_owned());
+            }
+            Ok(map)
+        });
+        match map {
+            Ok(map) => maps.push(map),
+            Err(reason) => return (maps, Some(reason)),
+        }
+    }
+    (maps, None)
+}
+
+/// The layer's output channels, where its blobs are what the net says.
+pub fn channels(model: &Model, chain: &Chain, record: usize) -> Result<usize, String> {
+    let layer = &model.layers()[record];
+    let name = &layer.name;
+    let blobs = layer.blobs.len();
+    let wanted = 1 + usize::from(chain.has_bias);
+    if blobs != wanted {
+        return Err(format!("the weights file has {blobs} blobs for `{name}`, and the net asks for {wanted}"));
+    }
+    let weights = &layer.blobs[0];
+    let shape = weights.shape();
+    let unfit = || Err(format!("the weights of `{name}` have the shape {shape:?}, which is not what the net asks for"));
+    let channels = match (chain.layout, shape) {
+        (Layout::Deconvolution { groups }, [inputs, outputs, ..]) if groups > 0 && inputs.is_multiple_of(groups) => {
+            outputs * groups
+        }
+        (Layout::Deconvolution { .. }, _) => return unfit(),
+        // Inner products of old files have the axes (1, 1, outputs, inputs).
+        _ => chain.outputs.or(shape.first().copied()).unwrap_or(0),
+    };
+    let fits = weights.is_whole() && channels > 0 && weights.count().is_multiple_of(channels) && weights.count() > 0;
+    if !fits || chain.outputs.is_some_and(|outputs| outputs != channels) {
+        return unfit();
+    }
+    match layer.blobs.get(1) {
+        Some(bias) if !bias.is_whole() || bias.count() != channels => {
+            Err(format!("the bias of `{name}` has the shape {:?}, and there are {channels} outputs", bias.shape()))
+        }
+        _ => Ok(channels),
+    }
+}
+
+/// What a BatchNorm or Scale does, from its blobs.
+fn map_of(model: &Model, name: &BString, affine: Affine) -> Result<Map, String> {
+    let record = the_record(model, name)?;
+    let blobs = model.layers()[record].blobs.len();
+    let values = |blob| model.values(record, blob).map(|values| values.into_f64()).map_err(|error| error.to_string());
+    let wanted = match affine {
+        Affine::BatchNorm { .. } => 3,
+        Affine::Scale { bias } => 1 + usize::from(bias),
+    };
+    if blobs != wanted {
+        return Err(format!("the weights file has {blobs} blobs for it, and Caffe's {wanted}"));
+    }
+    let (factor, offset, is_trained) = match affine {
+        Affine::Scale { bias } => {
+            let factor = values(0)?;
+            let offset = if bias { values(1)? } else { vec![0.0; factor.len()] };
+            (factor, offset, true)
+        }
+        Affine::BatchNorm { eps } => {
+            let (mean, variance, count) = (values(0)?, values(1)?, values(2)?);
+            let &[count] = count.as_slice() else { return Err("its count of batches is no single number".to_owned()) };
+            let of_sums = if count == 0.0 { 0.0 } else { 1.0 / count };
+            let factor: Vec<f64> = variance.iter().map(|sum| 1.0 / (sum * of_sums + f64::from(eps)).sqrt()).collect();
+            let offset = mean.iter().zip(&factor).map(|(sum, factor)| -sum * of_sums * factor).collect();
+            (factor, offset, count != 0.0)
+        }
+    };
+    match factor.len() == offset.len() {
+        true => Ok(Map { factor, offset, is_trained }),
+        false => Err(format!("its blobs have {} and {} values", factor.len(), offset.len())),
+    }
+}

@@ -1,0 +1,141 @@
+//! The weights as the chip has them: what WeightQuantizer in a Caffe tree shows each layer, in a file.
+
+use std::collections::HashMap;
+
+use bstr::BString;
+
+use super::Error;
+use super::affine::{Places, the_record, usable_maps};
+use super::blob::Values;
+use super::edit::ModelEdits;
+use super::model::Model;
+use crate::prototxt::fold::{self, Chain};
+use crate::prototxt::net::Net;
+use crate::prototxt::{Document, WeightBits, weight_bits};
+use crate::quant::{self, Bits, Mode, Param};
+
+/// A layer whose weights were quantised.
+#[derive(Clone, Debug)]
+pub struct QuantisedLayer {
+    /// Its name.
+    pub name: BString,
+    /// Its type.
+    pub kind: BString,
+    /// The width.
+    pub bits: Bits,
+    /// The scale of its weights.
+    pub delta: i32,
+    /// Whether the BatchNorm and Scale behind it were folded in for it.
+    pub is_folded: bool,
+}
+
+/// A model with quantised weights.
+#[derive(Debug)]
+pub struct QuantisedModel<'m> {
+    /// The weights.
+    pub model: ModelEdits<'m>,
+    /// What was quantised, in the net's order.
+    pub layers: Vec<QuantisedLayer>,
+    /// What a user should look at.
+    pub warnings: Vec<String>,
+}
+
+/// Quantises the weights that [`weight_bits`] names, each blob by its own range. Biases stay as they are.
+///
+/// Values of double precision are rounded to single first, as Caffe does when it loads them.
+///
+/// # Errors
+/// [`Error::Net`] for a document that is no net of today's form; [`Error::OldModel`], [`Error::Strangers`];
+/// [`Error::Blob`] for weights that cannot be read; [`Error::TwoWidths`].
+pub fn quantise<'m>(document: &Document, model: &'m Model, otherwise: Bits) -> Result<QuantisedModel<'m>, Error> {
+    let net = Net::only(document)?;
+    model.is_for(&net)?;
+    let chosen = weight_bits(document, &net, otherwise)?;
+    let chains = match chosen.iter().any(|choice| choice.is_folded) {
+        true => fold::chains(document)?.chains,
+        false => Vec::new(),
+    };
+    let mut result = QuantisedModel { model: ModelEdits::new(model), layers: Vec::new(), warnings: Vec::new() };
+    let mut done: HashMap<&BString, Bits> = HashMap::new();
+    for WeightBits { layer: number, bits, is_folded } in chosen {
+        let layer = &net.layers[number];
+        // Layers of one name in different phases have one model's layer.
+        match done.insert(&layer.name, bits) {
+            None => {}
+            Some(before) if before == bits => continue,
+            Some(_) => return Err(Error::TwoWidths(layer.name.clone())),
+        }
+        let records: Vec<usize> = model.with_blobs(&layer.name).collect();
+        if records.is_empty() {
+            result.warnings.push(format!("the weights file has nothing for `{}`", layer.name));
+        }
+        let chain = chains.iter().find(|chain| is_folded && chain.layer == number);
+        for record in records {
+            let factors = chain.and_then(|chain| factors(model, &net, chain));
+            let (weights, delta) = quantise_blob(model, record, bits, factors.as_ref())?;
+            result.model.replace(record, 0, weights);
+            let (name, kind) = (layer.name.clone(), layer.kind.clone());
+            result.layers.push(QuantisedLayer { name, kind, bits, delta, is_folded: factors.is_some() });
+        }
+    }
+    result.warnings.extend(shared_unequally(&net, &done));
+    Ok(result)
+}
+
+/// The factor of each weight's channel.
+struct Factors {
+    factors: Vec<f32>,
+    places: Places,
+}
+
+/// The factors of a chain, where Caffe would fold it now.
+fn factors(model: &Model, net: &Net, chain: &Chain) -> Option<Factors> {
+    let record = the_record(model, &net.layers[chain.layer].name).ok()?;
+    let (maps, reason) = usable_maps(model, net, chain, record);
+    let map = maps.into_iter().reduce(|map, next| map.then(&next)).filter(|map| map.is_trained && reason.is_none())?;
+    let blob = &model.layers()[record].blobs[0];
+    let places = Places::new(chain.layout, blob.shape(), blob.count(), map.factor.len());
+    Some(Factors { factors: map.factor.iter().map(|&factor| factor as f32).collect(), places })
+}
+
+fn quantise_blob(model: &Model, record: usize, bits: Bits, folding: Option<&Factors>) -> Result<(Values, i32), Error> {
+    let stored = model.values(record, 0)?;
+    let is_double = matches!(stored, Values::F64(_));
+    let mut weights = stored.into_f32();
+    let mut param = Param::default();
+    match folding {
+        None => quant::quantise(&mut weights, bits, Mode::Init, &mut param),
+        Some(Factors { factors, places }) => {
+            let factor = |index| factors[places.channel(index)];
+            let mut folded: Vec<f32> = weights.iter().enumerate().map(|(i, value)| value * factor(i)).collect();
+            quant::quantise(&mut folded, bits, Mode::Init, &mut param);
+            // A filter whose factor is 0 is shown as it is.
+            for (index, (weight, folded)) in weights.iter_mut().zip(folded).enumerate() {
+                let factor = factor(index);
+                *weight = if factor == 0.0 { *weight } else { folded / factor };
+            }
+        }
+    }
+    let values = match is_double {
+        true => Values::F64(weights.into_iter().map(f64::from).collect()),
+        false => Values::F32(weights),
+    };
+    Ok((values, param.delta))
+}
+
+/// Layers that share their weights by a parameter's name, of which some are quantised otherwise than others: a file
+/// has them once for each layer, and Caffe takes the last.
+fn shared_unequally(net: &Net, done: &HashMap<&BString, Bits>) -> Vec<String> {
+    let mut by_param: HashMap<&BString, &BString> = HashMap::new();
+    let mut warnings = Vec::new();
+    for layer in &net.layers {
+        let Some(param) = layer.params.first().filter(|param| !param.is_empty()) else { continue };
+        let first = *by_param.entry(param).or_insert(&layer.name);
+        if done.get(first) != done.get(&layer.name) {
+            let name = &layer.name;
+            warnings
+                .push(format!("`{first}` and `{name}` share `{param}`, of which Caffe takes the later: they differ"));
+        }
+    }
+    warnings
+}

@@ -1,0 +1,127 @@
+//! The program: files, standard streams, exit codes.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use crate::{blob, layer};
+
+const NET: &str = "\
+layer { name: 'conv' type: 'Convolution' bottom: 'data' top: 'conv' convolution_param { num_output: 2 } }
+layer { name: 'scale' type: 'Scale' bottom: 'conv' top: 'conv' }
+";
+
+fn model() -> Vec<u8> {
+    let conv = layer("conv", "Convolution", &[blob(&[2, 1, 1, 1], &[1.0, 3.0]), blob(&[2], &[1.0, 1.0])]);
+    [conv, layer("scale", "Scale", &[blob(&[2], &[2.0, 0.5])])].concat()
+}
+
+fn gfpq(folder: &Path, arguments: &[&str], input: &[u8]) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_gfpq"))
+        .arg("model")
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let _ = child.stdin.take().unwrap().write_all(input);
+    child.wait_with_output().unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("net.prototxt"), NET).unwrap();
+    fs::write(folder.path().join("net.caffemodel"), model()).unwrap();
+    folder
+}
+
+const INPUTS: [&str; 4] = ["--net", "net.prototxt", "--weights", "net.caffemodel"];
+
+#[test]
+fn fold_writes_two_files_and_tells_what_it_did() {
+    let folder = folder();
+    let fold = |more: &[&str]| gfpq(folder.path(), &[&["fold"], INPUTS.as_slice(), more].concat(), b"");
+    let done = fold(&["--out-net", "out.prototxt", "--out-weights", "out.caffemodel"]);
+    assert!(done.status.success(), "{}", stderr(&done));
+    let summary = "net.prototxt: 0 BatchNorm and 1 Scale layers folded into 1 layers, 0 left\n";
+    assert_eq!((stderr(&done).as_str(), done.stdout.as_slice()), (summary, b"".as_slice()));
+    let net = fs::read(folder.path().join("out.prototxt")).unwrap();
+    assert_eq!(net, NET.lines().next().unwrap().to_owned().into_bytes().into_iter().chain(*b"\n").collect::<Vec<_>>());
+    let json = fold(&["--json", "--out-net", "out.prototxt", "--out-weights", "out.caffemodel"]);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json["layers"][0]["folded"][0]["name"], "scale");
+    assert_eq!(json["layers"][0]["largest_factor"], 2.0);
+    let piped = fold(&["--out-net", "-", "--out-weights", "out.caffemodel"]);
+    assert_eq!(piped.stdout, net);
+    let twice = fold(&["--out-net", "-", "--out-weights", "-"]);
+    assert_eq!(twice.status.code(), Some(1));
+    assert!(stderr(&twice).contains("one answer only"));
+    // A file may be its own output.
+    let own = fold(&["--out-net", "net.prototxt", "--out-weights", "net.caffemodel"]);
+    assert!(own.status.success());
+    assert_eq!(fs::read(folder.path().join("net.prototxt")).unwrap(), net);
+}
+
+#[test]
+fn what_cannot_be_done_leaves_nothing_behind() {
+    let folder = folder();
+    let out = ["--out-net", "out.prototxt", "--out-weights", "nowhere/out.caffemodel"];
+    let refused = gfpq(folder.path(), &[&["fold"], INPUTS.as_slice(), &out].concat(), b"");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(stderr(&refused).starts_with("gfpq: cannot write nowhere/out.caffemodel: "), "{}", stderr(&refused));
+    let out = ["--out-net", "nowhere/out.prototxt", "--out-weights", "out.caffemodel"];
+    let refused = gfpq(folder.path(), &[&["fold"], INPUTS.as_slice(), &out].concat(), b"");
+    assert_eq!(refused.status.code(), Some(1));
+    let swapped = ["quantize", "--net", "net.caffemodel", "--weights", "net.prototxt", "--out-weights", "x"];
+    let refused = gfpq(folder.path(), &swapped, b"");
+    assert!(stderr(&refused).contains("binary data"), "{}", stderr(&refused));
+    let text = ["info", "net.prototxt"];
+    let refused = gfpq(folder.path(), &text, b"");
+    let expected = "gfpq: net.prototxt: not a caffemodel: it is a text (a prototxt goes to --net)\n";
+    assert_eq!((refused.status.code(), stderr(&refused).as_str()), (Some(1), expected));
+    let missing = gfpq(folder.path(), &["info", "no.caffemodel"], b"");
+    assert!(stderr(&missing).starts_with("gfpq: cannot read no.caffemodel: "));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn quantize_and_export_and_info() {
+    let folder = folder();
+    let piped = ["quantize", "--net", "net.prototxt", "--weights", "-", "--out-weights", "-"];
+    let quantised = gfpq(folder.path(), &piped, &model());
+    assert_eq!(stderr(&quantised), "<stdin>: weights of 1 layers quantised in 8 bit, of 0 in 16\n");
+    let new = crate::parse(quantised.stdout);
+    assert_eq!(crate::values(&new, "conv", 0), [1.0, 2.953_652_4]);
+    let sixteen = gfpq(folder.path(), &[piped.as_slice(), &["--bits", "16"]].concat(), &model());
+    assert_eq!(crate::values(&crate::parse(sixteen.stdout), "conv", 0), [1.0, 2.985_815_5]);
+
+    let table =
+        gfpq(folder.path(), &[&["export-params", "--format", "calibration-txt"], INPUTS.as_slice()].concat(), b"");
+    let lines: Vec<_> = std::str::from_utf8(&table.stdout).unwrap().lines().filter(|l| !l.starts_with('#')).collect();
+    assert_eq!(lines, ["weights\tconv\t8\t2.953652487e0\t-102\tConvolution"]);
+    assert!(stderr(&table).contains("no Quant layers"));
+    let json = gfpq(folder.path(), &[&["export-params"], INPUTS.as_slice()].concat(), b"");
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(
+        (&json["weights"][0]["values"]["max"], &json["weights"][0]["range"]["delta"]),
+        (&3.0.into(), &(-102).into())
+    );
+
+    let info = gfpq(folder.path(), &["info", "-"], &model());
+    let text = String::from_utf8(info.stdout).unwrap();
+    assert!(text.ends_with("<stdin>: 2 layers, 2 of them with blobs; 6 values\n"), "{text}");
+    assert!(
+        text.lines().nth(1).unwrap().starts_with("conv   Convolution  2x1x1x1       2  1.0000e0  3.0000e0"),
+        "{text}"
+    );
+    let json = gfpq(folder.path(), &["info", "net.caffemodel", "--json"], b"");
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!((&json["values"], &json["layers"][0]["blobs"][0]["quantised"][0]["bits"]), (&6.into(), &8.into()));
+}
