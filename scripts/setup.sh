@@ -7,7 +7,7 @@ packages=(
   build-essential ca-certificates dpkg-dev patch
   libboost-filesystem-dev libboost-python-dev libboost-regex-dev libboost-system-dev libboost-thread-dev
   libgflags-dev libgoogle-glog-dev libhdf5-dev libopenblas-dev libprotobuf-dev protobuf-compiler
-  python3-dev python3-h5py python3-lib2to3 python3-numpy python3-pip python3-protobuf python3-skimage python3-sklearn python3-six python3-tqdm
+  python3-dev python3-h5py python3-lib2to3 python3-matplotlib python3-numpy python3-pip python3-protobuf python3-skimage python3-sklearn python3-six python3-tqdm
   "$@"
 )
 missing=()

@@ -1,0 +1,259 @@
+#!/usr/bin/python3
+"""Retrains a network with the NNIE's numbers in the loop: a solver and float weights in, retrained weights out.
+
+    finetune.py solver.prototxt float.caffemodel -o OUT [--caffe ~/caffe]
+    finetune.py --resume OUT
+
+The solver is the one the network was trained with, and this runs where `caffe train` does. Nothing of it is changed:
+OUT gets the quantised nets and solver, the curves (curves.csv, curves.png), snapshots, results.json and
+retrained.caffemodel. Ctrl-C ends with a snapshot; --resume goes on as if nothing had happened, bit for bit.
+"""
+
+import argparse
+import ctypes
+import json
+import os
+import pathlib
+import sys
+
+from tqdm import tqdm
+
+from quantkit import calibration, evaluation, guard, model, snapshots, solver, training, tree
+from quantkit.curves import Curves
+from quantkit.guard import Problem
+
+# Figures in the progress bar and rows in curves.csv, over a whole training.
+ROWS, TESTS = 200, 20
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], epilog=__doc__.split("\n\n", 2)[2],
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("solver", nargs="?", type=pathlib.Path, help="the solver's prototxt, as `caffe train` takes it")
+    parser.add_argument("weights", nargs="?", type=pathlib.Path, help="the float caffemodel")
+    parser.add_argument("-o", "--out", type=pathlib.Path, help="a new folder for all that this writes")
+    parser.add_argument("--resume", type=pathlib.Path, metavar="OUT", help="go on with the training in OUT")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--data-only", action="store_true", help="leave weights float")
+    which.add_argument("--weights-only", action="store_true", help="leave data float")
+    parser.add_argument("--bits", type=int, choices=(8, 16), default=8, help="width of the NNIE's numbers (8)")
+    parser.add_argument("--sixteen", action="append", default=[], metavar="GLOB", help="layers to compute in 16 bit")
+    parser.add_argument("--exclude", action="append", default=[], metavar="GLOB", help="layers to leave float")
+    parser.add_argument("--iterations", type=int, help="how long to train (half the solver's max_iter)")
+    parser.add_argument("--base-lr", type=float, help="the learning rate to start from (a tenth of the solver's)")
+    parser.add_argument("--lr-policy", choices=("linear", "solver"), default="linear",
+                        help="fall linearly to zero, or do as the solver says (linear)")
+    parser.add_argument("--seed", type=int, help="of random numbers (the solver's random_seed, or 1)")
+    parser.add_argument("--calibration-batches", type=int, default=20, metavar="N",
+                        help="training batches that set the ranges before training (20)")
+    parser.add_argument("--test-interval", type=int, metavar="N", help=f"iterations between tests (a {TESTS}th of all)")
+    parser.add_argument("--snapshot", type=int, metavar="N", help="iterations between snapshots (the test interval)")
+    tree.add_arguments(parser)
+    arguments = parser.parse_args()
+    if arguments.resume is None and None in (arguments.solver, arguments.weights, arguments.out):
+        parser.error("give SOLVER, WEIGHTS and -o OUT, or --resume OUT")
+    if arguments.resume is not None and (arguments.solver or arguments.out):
+        parser.error("--resume OUT goes on with the solver, weights and options that OUT was begun with")
+    return arguments
+
+
+def write_json(path, data):
+    model.write(path, (json.dumps(data, indent=1) + "\n").encode())
+
+
+class Progress:
+    """The progress bar: loss, accuracy and time left."""
+
+    def __init__(self, total, start, outputs):
+        self.outputs = outputs
+        every = 0.2 if sys.stderr.isatty() else 10
+        self.bar = tqdm(total=total, initial=start, unit="it", mininterval=every, desc="retraining", file=sys.stderr)
+
+    def show(self, iteration, recent, values):
+        shown = [f"training loss {sum(recent) / len(recent):.4g}"]
+        shown += [f"{output.label} {output.show(value)}" for output, value in zip(self.outputs, values)]
+        self.bar.set_postfix_str(", ".join(shown[:4]), refresh=False)
+        self.bar.update(iteration - self.bar.n)
+
+    def say(self, text):
+        self.bar.write(f"finetune.py: {text}", file=sys.stderr)
+
+
+class Run:
+    """One retraining in its folder; run.json holds what it was begun with."""
+
+    def __init__(self, caffe, out, settings):
+        self.caffe = caffe
+        self.out = out
+        self.settings = settings
+        self.snapshots = snapshots.Snapshots(caffe, out / "snapshots")
+
+    @property
+    def calibrated(self):
+        return self.out / "calibrated.caffemodel"
+
+    def evaluate(self, nets, weights, note):
+        """The test figures of a model, always on the same test batches."""
+        print(f"testing: {note}", file=sys.stderr)
+        built = [model.build(self.caffe, net, self.out / "nets" / f"test{index}_{note}.prototxt")
+                 for index, net in enumerate(nets)]
+        for net in built:
+            net.copy_from(str(weights))
+        iterations = self.settings["test_iter"]
+        return evaluation.outputs(built), evaluation.evaluate(built, iterations)
+
+    def prepare(self, arguments, gfpq):
+        """Quantises the nets, measures what that costs, and calibrates; run.json is written last."""
+        caffe, out, settings = self.caffe, self.out, self.settings
+        user = solver.Solver(caffe, arguments.solver)
+        weights = model.Model(caffe, arguments.weights)
+        nets = out / "nets"
+        nets.mkdir(exist_ok=True)
+        _, *tests = user.nets()
+        settings["test_iter"] = list(user.param.test_iter)
+        for index, net in enumerate(tests):
+            weights.check(model.build(caffe, model.float_net(net), nets / f"test{index}_float.prototxt"),
+                          arguments.solver)
+
+        options = ["--bits", arguments.bits]
+        for name in ("exclude", "sixteen"):
+            for glob in getattr(arguments, name):
+                options += [f"--{name}", glob]
+
+        def change(source, new):
+            solver.quantise(caffe, gfpq, source, new, options, not arguments.weights_only, not arguments.data_only)
+
+        param = solver.quiet(user.quantised(change, nets.resolve()))
+        iterations = arguments.iterations or max(1, param.max_iter // 2)
+        settings["base_lr"] = arguments.base_lr or param.base_lr / 10
+        settings["schedule"] = {
+            "iterations": iterations,
+            "test_interval": arguments.test_interval or max(1, iterations // TESTS),
+            "display": max(1, iterations // ROWS),
+        }
+        settings["schedule"]["snapshot"] = arguments.snapshot or settings["schedule"]["test_interval"]
+        param.random_seed = arguments.seed if arguments.seed is not None else max(param.random_seed, 1)
+        print(f"learning rate {settings['base_lr']:g}"
+              + ("" if arguments.base_lr else f", a tenth of the solver's {param.base_lr:g}")
+              + (", falling linearly to zero" if arguments.lr_policy == "linear" else f" ({param.lr_policy})")
+              + f"; {iterations} iterations; seed {param.random_seed}", file=sys.stderr)
+        param.base_lr = settings["base_lr"]
+        param.max_iter = iterations
+        if arguments.lr_policy == "linear":
+            param.lr_policy, param.power = "poly", 1
+        param.snapshot_prefix = self.snapshots.prefix
+        param.snapshot_format = caffe.proto.caffe_pb2.SolverParameter.BINARYPROTO
+        model.write_text(out / "solver.prototxt", param)
+
+        _, settings["float"] = self.evaluate([model.float_net(net) for net in tests], arguments.weights, "float")
+        train, *tests = solver.Solver(caffe, out / "solver.prototxt").nets()
+        # The train net may have layers that no test net has.
+        weights.check(model.build(caffe, train, nets / "train.prototxt"), arguments.solver)
+        with tqdm(total=arguments.calibration_batches, unit="batch", desc="calibrating", file=sys.stderr,
+                  mininterval=0.2 if sys.stderr.isatty() else 10) as bar:
+            calibration.calibrate(caffe, train, arguments.weights, arguments.calibration_batches, self.calibrated,
+                                  bar.update)
+        _, settings["quantised"] = self.evaluate(tests, self.calibrated, "quantised")
+        settings["seed"] = param.random_seed
+        write_json(out / "run.json", settings)
+
+    def train(self):
+        """Returns whether the training came to its end."""
+        caffe, settings = self.caffe, self.settings
+        schedule = training.Schedule(**settings["schedule"])
+        quantised = solver.Solver(caffe, self.out / "solver.prototxt")
+        # HDF5Data shuffles with the C library's random numbers, whatever Caffe's own seed.
+        ctypes.CDLL(None).srand(settings["seed"])
+        built = caffe.get_solver(str(self.out / "solver.prototxt"))
+        done = (self.snapshots.iterations() or [0])[-1]
+        if done:
+            self.snapshots.restore(built, done)
+        else:
+            built.net.copy_from(str(self.calibrated))
+        outputs = evaluation.outputs(built.test_nets)
+        curves = Curves(self.out / "curves.csv", [output.label for output in outputs], resume_at=done)
+        levels = [(name, settings[name]) for name in ("float", "quantised")]
+        progress = Progress(schedule.iterations, done, outputs)
+        try:
+            return training.train(built, quantised.param, schedule, self.snapshots, curves, progress,
+                                  lambda: curves.draw(self.out / "curves.png", outputs, levels))
+        finally:
+            progress.bar.close()
+
+    def finish(self):
+        """Measures the retrained model and prints the table."""
+        out, settings = self.out, self.settings
+        retrained = out / "retrained.caffemodel"
+        self.snapshots.save_weights(settings["schedule"]["iterations"], retrained)
+        _, *tests = solver.Solver(self.caffe, out / "solver.prototxt").nets()
+        outputs, settings["retrained"] = self.evaluate(tests, retrained, "retrained")
+        results = [{"stage": stage, **{output.label: value for output, value in zip(outputs, settings[stage])}}
+                   for stage in ("float", "quantised", "retrained")]
+        write_json(out / "results.json", results)
+        width = max(24, *(len(output.label) + 2 for output in outputs))
+        print(f"{'':<10}" + "".join(f"{output.label:>{width}}" for output in outputs))
+        for stage in ("float", "quantised", "retrained"):
+            cells = []
+            for output, base, value in zip(outputs, settings["float"], settings[stage]):
+                lost = "" if stage == "float" else f" ({output.lost(base, value)})"
+                cells.append(f"{output.show(value)}{lost}".rjust(width))
+            print(f"{stage:<10}" + "".join(cells))
+        print(f"In brackets: lost against float. The retrained model is {retrained}, its nets are in {out / 'nets'}.")
+
+
+def begin(arguments):
+    """A new run."""
+    out = arguments.out.resolve()
+    if (out / "run.json").exists():
+        raise Problem(f"{out} holds a training: go on with it by --resume {arguments.out}, or give another -o")
+    caffe = tree.load_caffe(arguments.caffe, arguments.gpu)
+    gfpq = tree.find_gfpq(arguments.gfpq)
+    run = Run(caffe, out, {"folder": os.getcwd(), "out": str(out), "options": {
+        name: str(value) if isinstance(value, pathlib.Path) else value for name, value in vars(arguments).items()}})
+    run.prepare(arguments, gfpq)
+    return run
+
+
+def resume(arguments):
+    """The run that a folder holds."""
+    out = arguments.resume.resolve()
+    try:
+        settings = json.loads((out / "run.json").read_text())
+    except OSError:
+        raise Problem(f"{out} holds no training to go on with (no run.json): it was not prepared to the end") from None
+    except ValueError:
+        raise Problem(f"{out}/run.json is damaged") from None
+    if not os.path.isdir(settings["folder"]):
+        raise Problem(f"{settings['folder']}, where this training was begun, is gone")
+    caffe = tree.load_caffe(arguments.caffe, arguments.gpu)
+    # Data sources in the nets are relative to it.
+    os.chdir(settings["folder"])
+    if settings["out"] != str(out):
+        param = model.read_text(out / "solver.prototxt", caffe.proto.caffe_pb2.SolverParameter())
+        model.write_text(out / "solver.prototxt", solver.moved(param, settings["out"], out))
+        settings["out"] = str(out)
+        write_json(out / "run.json", settings)
+    return Run(caffe, out, settings)
+
+
+def work(arguments):
+    run = begin(arguments) if arguments.resume is None else resume(arguments)
+    if not run.train():
+        done = (run.snapshots.iterations() or [0])[-1]
+        print(f"finetune.py: interrupted; snapshot at iteration {done}. Go on with: finetune.py --resume {run.out}",
+              file=sys.stderr)
+        return guard.INTERRUPTED
+    run.finish()
+    return 0
+
+
+def main():
+    arguments = parse_arguments()
+    out = arguments.out or arguments.resume
+    if arguments.resume is not None and not out.is_dir():
+        sys.exit(f"finetune.py: {out} is not a folder")
+    sys.exit(guard.run(lambda: work(arguments), out / "caffe.log"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""What a solver's test nets say about a model."""
+
+import numpy as np
+
+# An output larger than this is no figure to follow but data that nobody reads.
+LARGEST_OUTPUT = 16
+
+
+class Output:
+    """One figure of a test net: its label, and whether it is an accuracy."""
+
+    def __init__(self, label, is_accuracy):
+        self.label = label
+        self.is_accuracy = is_accuracy
+
+    def show(self, value):
+        return f"{100 * value:.2f}%" if self.is_accuracy else f"{value:.5g}"
+
+    def lost(self, before, after):
+        """What quantisation took, as a text: points of accuracy, or growth of a loss."""
+        return f"{100 * (before - after):+.2f}%" if self.is_accuracy else f"{after - before:+.5g}"
+
+
+def _figures(net):
+    """(blob, index, is_accuracy) for each figure that the net puts out."""
+    made_by = {}
+    for index, layer in enumerate(net.layers):
+        for top in net._top_ids(index):
+            made_by[net._blob_names[top]] = layer.type
+    for blob in net.outputs:
+        if net.blobs[blob].data.size <= LARGEST_OUTPUT:
+            for index in range(net.blobs[blob].data.size):
+                yield blob, index, made_by.get(blob) == "Accuracy"
+
+
+def outputs(nets):
+    """The figures of test nets, in the order in which evaluate() gives their values."""
+    result = []
+    for number, net in enumerate(nets):
+        for blob, index, is_accuracy in _figures(net):
+            label = blob if net.blobs[blob].data.size == 1 else f"{blob}[{index}]"
+            result.append(Output(label if len(nets) == 1 else f"test{number}/{label}", is_accuracy))
+    return result
+
+
+def evaluate(nets, iterations):
+    """Means over each net's number of batches."""
+    values = []
+    for net, count in zip(nets, iterations):
+        figures = list(_figures(net))
+        sums = np.zeros(len(figures))
+        for _ in range(count):
+            net.forward()
+            sums += [net.blobs[blob].data.flat[index] for blob, index, _ in figures]
+        values.extend(float(value) for value in sums / count)
+    return values

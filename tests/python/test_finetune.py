@@ -1,0 +1,245 @@
+"""scripts/finetune.py as its user runs it: PYTHONPATH names a patched Caffe's python folder, GFPQ the program gfpq."""
+
+import csv
+import json
+import os
+import pathlib
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+os.environ.setdefault("GLOG_minloglevel", "2")
+
+import h5py  # noqa: E402
+import numpy as np  # noqa: E402
+from sklearn.datasets import load_digits  # noqa: E402
+
+import caffe  # noqa: E402
+
+FINETUNE = pathlib.Path(__file__).resolve().parents[2] / "scripts" / "finetune.py"
+# The tools run in folders of their own.
+ENVIRONMENT = {**os.environ, "GFPQ": os.path.abspath(os.environ["GFPQ"]),
+               "PYTHONPATH": str(pathlib.Path(caffe.__file__).resolve().parents[1])}
+
+# Shuffled data and dropout: what a resumed training must find in the same place.
+NET = """
+name: "Small"
+layer { name: "digits" type: "HDF5Data" top: "data" top: "label" include { phase: TRAIN }
+  hdf5_data_param { source: "train.txt" batch_size: 32 shuffle: true } }
+layer { name: "digits" type: "HDF5Data" top: "data" top: "label" include { phase: TEST }
+  hdf5_data_param { source: "test.txt" batch_size: 64 } }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
+  convolution_param { num_output: 8 kernel_size: 3 weight_filler { type: "xavier" } } }
+layer { name: "relu" type: "ReLU" bottom: "conv" top: "conv" }
+layer { name: "drop" type: "Dropout" bottom: "conv" top: "drop" dropout_param { dropout_ratio: 0.3 } }
+layer { name: "ip" type: "InnerProduct" bottom: "drop" top: "ip"
+  inner_product_param { num_output: 10 weight_filler { type: "xavier" } } }
+layer { name: "accuracy" type: "Accuracy" bottom: "ip" bottom: "label" top: "accuracy" include { phase: TEST } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "loss" }
+"""
+SOLVER = """
+net: "net.prototxt"
+test_iter: 3 test_interval: 100
+base_lr: 0.1 momentum: 0.9 lr_policy: "step" gamma: 0.1 stepsize: 300
+max_iter: 400 snapshot: 100 snapshot_prefix: "float"
+"""
+
+
+class FinetuneTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        scratch = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(scratch.cleanup)
+        cls.folder = pathlib.Path(scratch.name)
+        digits = load_digits()
+        images = (digits.images / 16).astype(np.float32)[:, np.newaxis]
+        for name, rows in (("train", slice(0, 1000)), ("test", slice(1000, 1192))):
+            with h5py.File(cls.folder / f"{name}.h5", "w") as file:
+                file["data"], file["label"] = images[rows], digits.target[rows].astype(np.float32)
+            (cls.folder / f"{name}.txt").write_text(f"{name}.h5\n")
+        (cls.folder / "net.prototxt").write_text(NET)
+        (cls.folder / "solver.prototxt").write_text(SOLVER)
+        before = os.getcwd()
+        os.chdir(cls.folder)
+        caffe.set_mode_cpu()
+        solver = caffe.get_solver("solver.prototxt")
+        solver.step(300)
+        solver.net.save("float.caffemodel")
+        os.chdir(before)
+        cls.runs = 0
+
+    def command(self, *arguments):
+        return [sys.executable, str(FINETUNE), *map(str, arguments)]
+
+    def run_tool(self, *arguments, **options):
+        return subprocess.run(self.command(*arguments), cwd=self.folder, env=ENVIRONMENT, capture_output=True,
+                              text=True, check=False, **options)
+
+    def new(self, *options, **how):
+        """A training in a new folder, and that folder."""
+        FinetuneTest.runs += 1
+        out = self.folder / f"out{self.runs}"
+        return self.run_tool("solver.prototxt", "float.caffemodel", "-o", out, *options, **how), out
+
+    def refused(self, done, *words):
+        """The tool ended with one line that has these words in it."""
+        self.assertEqual(done.returncode, 1, done.stderr)
+        last = done.stderr.strip().splitlines()[-1]
+        for word in words:
+            self.assertIn(word, last)
+        self.assertNotIn("Traceback", done.stderr)
+
+    def test_it_trains_and_says_what_it_did(self):
+        before = {path.name: path.read_bytes() for path in self.folder.glob("*.prototxt")}
+        done, out = self.new("--iterations", 60, "--test-interval", 20)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("a tenth of the solver's 0.1", done.stderr)
+        self.assertEqual([line.split()[0] for line in done.stdout.splitlines()[1:4]],
+                         ["float", "quantised", "retrained"])
+        results = {row["stage"]: row["accuracy"] for row in json.loads((out / "results.json").read_text())}
+        self.assertGreater(results["retrained"], 0.8)
+        with (out / "curves.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        self.assertEqual([int(row["iteration"]) for row in rows], list(range(1, 61)))
+        self.assertEqual([row["iteration"] for row in rows if row["accuracy"]], ["20", "40", "60"])
+        self.assertAlmostEqual(float(rows[0]["learning_rate"]), 0.01)
+        self.assertLess(float(rows[-1]["learning_rate"]), 0.001)
+        self.assertEqual((out / "curves.png").read_bytes()[:4], b"\x89PNG")
+        # Ranges are in the model, and the user's files are as they were.
+        net = caffe.proto.caffe_pb2.NetParameter()
+        net.ParseFromString((out / "retrained.caffemodel").read_bytes())
+        ranges = {layer.name: list(layer.blobs[0].data) for layer in net.layer if layer.type == "Quant"}
+        self.assertEqual({row[0] for row in ranges.values()}, {8.0})
+        self.assertEqual(before, {path.name: path.read_bytes() for path in self.folder.glob("*.prototxt")})
+        # The quantised test of results.json is Caffe's own on that model and net.
+        before = os.getcwd()
+        os.chdir(self.folder)
+        self.addCleanup(os.chdir, before)
+        test = caffe.Net(str(next((out / "nets").glob("*_quant.prototxt"))), str(out / "retrained.caffemodel"), caffe.TEST)
+        accuracy = np.mean([float(test.forward()["accuracy"]) for _ in range(3)])
+        self.assertAlmostEqual(accuracy, results["retrained"], places=6)
+
+    def test_interrupted_and_resumed_is_uninterrupted(self):
+        options = ("--iterations", 400, "--test-interval", 30)
+        done, whole = self.new(*options)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        FinetuneTest.runs += 1
+        out = self.folder / f"out{self.runs}"
+        process = subprocess.Popen(self.command("solver.prototxt", "float.caffemodel", "-o", out, *options),
+                                   cwd=self.folder, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True,
+                                   start_new_session=True)
+        while not list(out.glob("snapshots/*.solverstate")):
+            self.assertIsNone(process.poll())
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate()
+        self.assertEqual(process.returncode, 130, errors)
+        self.assertIn("--resume", errors)
+        self.assertFalse((out / "retrained.caffemodel").exists())
+        # Its folder may be elsewhere by now, and so may whoever resumes it.
+        moved = self.folder / "moved"
+        out.rename(moved)
+        done = self.run_tool("--resume", moved)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        for name in ("retrained.caffemodel", "curves.csv", "results.json"):
+            self.assertEqual((whole / name).read_bytes(), (moved / name).read_bytes(), name)
+
+    def test_data_only_weights_only_and_chosen_layers(self):
+        for options, words, absent in (
+                (["--data-only"], ["quant_en: 1"], ["weight_quant_param"]),
+                (["--weights-only"], ["weight_quant_param", "quant_en: false"], []),
+                (["--sixteen", "conv"], ["quant_bits: 16", "quant_bits: 8"], []),
+                (["--bits", "16"], ["quant_bits: 16"], ["quant_bits: 8"]),
+                (["--exclude", "conv"], ['"drop_quant"'], ['"data_quant"'])):
+            done, out = self.new("--iterations", 2, *options)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            net = (out / "nets" / "net_quant.prototxt").read_text()
+            for word in words:
+                self.assertIn(word, net, options)
+            for word in absent:
+                self.assertNotIn(word, net, options)
+
+    def test_bad_input_is_one_clear_line(self):
+        def refuse(solver, weights, *words, options=()):
+            FinetuneTest.runs += 1
+            done = self.run_tool(solver, weights, "-o", self.folder / f"out{self.runs}", *options)
+            self.refused(done, *words)
+
+        good = ("solver.prototxt", "float.caffemodel")
+        refuse("none.prototxt", good[1], "none.prototxt", "No such file")
+        refuse(good[0], "none.caffemodel", "none.caffemodel", "No such file")
+        refuse("net.prototxt", good[1], "net.prototxt", "not a SolverParameter")
+        refuse(good[0], "solver.prototxt", "solver.prototxt", "no weights")
+        (self.folder / "short.caffemodel").write_bytes((self.folder / good[1]).read_bytes()[:-100])
+        refuse(good[0], "short.caffemodel", "short.caffemodel", "cut short")
+        refuse(*good, "nothing in it", options=["--exclude", "*"])
+        refuse(*good, "no such", options=["--gfpq", "no such"])
+
+        def variant(name, text, *changes):
+            for old, new in changes:
+                self.assertIn(old, text)
+                text = text.replace(old, new)
+            (self.folder / name).write_text(text)
+            return name
+
+        untested = variant("untested.prototxt", SOLVER, ("test_iter: 3 test_interval: 100", ""))
+        refuse(untested, good[1], "no test net", "test_iter")
+        elsewhere = variant("elsewhere.prototxt", SOLVER, ("net.prototxt", "other/net.prototxt"))
+        refuse(elsewhere, good[1], "other/net.prototxt", "run from the folder")
+        variant("renamed_net.prototxt", NET, ('name: "conv"', 'name: "conv9"'))
+        renamed = variant("renamed.prototxt", SOLVER, ("net.prototxt", "renamed_net.prototxt"))
+        refuse(renamed, good[1], "no weights", "conv9")
+        variant("wider_net.prototxt", NET, ("num_output: 8", "num_output: 9"))
+        wider = variant("wider.prototxt", SOLVER, ("net.prototxt", "wider_net.prototxt"))
+        refuse(wider, good[1], "conv", "(8, 1, 3, 3)", "(9, 1, 3, 3)")
+        # What only Caffe can know is its own message, in one line.
+        variant("odd_net.prototxt", NET, ("kernel_size: 3", "kernel_size: 99"))
+        odd = variant("odd.prototxt", SOLVER, ("net.prototxt", "odd_net.prototxt"))
+        refuse(odd, good[1], "Caffe stopped", "Check failed")
+
+    def test_diverging_training_stops(self):
+        done, _ = self.new("--base-lr", 1e38, "--iterations", 40)
+        self.refused(done, "--base-lr")
+
+    def test_a_folder_with_a_training_is_not_overwritten(self):
+        done, out = self.new("--iterations", 3)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.refused(self.run_tool("solver.prototxt", "float.caffemodel", "-o", out), "--resume")
+        # To resume a training that has ended is to print its table.
+        again = self.run_tool("--resume", out)
+        self.assertEqual((again.returncode, again.stdout), (0, done.stdout), again.stderr)
+        self.refused(self.run_tool("--resume", self.folder), "no training")
+
+    def test_a_full_disk_costs_the_snapshot_alone(self):
+        """Files cannot grow beyond a limit that the models fit under and a snapshot's reserve does not."""
+        def limit():
+            resource.setrlimit(resource.RLIMIT_FSIZE, (2**19, 2**19))
+
+        done, out = self.new("--iterations", 20, "--snapshot", 5, preexec_fn=limit)
+        self.refused(done, "no snapshot at iteration 20", "snapshots")
+        self.assertIn("no snapshot at iteration 5", done.stderr)
+        self.assertEqual([path.name for path in (out / "snapshots").iterdir()], ["part"])
+        # With room again the training runs to its end.
+        self.assertEqual(self.run_tool("--resume", out).returncode, 0)
+
+    def test_an_unpatched_caffe_is_refused(self):
+        fake = self.folder / "fake" / "python" / "caffe"
+        fake.mkdir(parents=True)
+        (fake / "_caffe.so").touch()
+        (fake / "__init__.py").write_text(
+            "class NetParameter:\n    class DESCRIPTOR:\n        fields_by_name = {}\n"
+            "class proto:\n    class caffe_pb2:\n        pass\n"
+            "proto.caffe_pb2.NetParameter = NetParameter\n"
+            "def layer_type_list(): return ['Convolution']\n")
+        done, _ = self.new("--caffe", self.folder / "fake")
+        self.refused(done, "no Quant layer", "gfpq patch apply")
+        done, _ = self.new("--caffe", self.folder)
+        self.refused(done, "make pycaffe")
+
+
+if __name__ == "__main__":
+    unittest.main()
