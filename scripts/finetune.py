@@ -18,7 +18,7 @@ import sys
 
 from tqdm import tqdm
 
-from quantkit import calibration, evaluation, guard, model, snapshots, solver, training, tree
+from quantkit import calibration, evaluation, guard, model, quantised, snapshots, solver, training, tree
 from quantkit.curves import Curves
 from quantkit.guard import Problem
 
@@ -121,7 +121,7 @@ class Run:
                 options += [f"--{name}", glob]
 
         def change(source, new):
-            solver.quantise(caffe, gfpq, source, new, options, not arguments.weights_only, not arguments.data_only)
+            quantised.quantise(caffe, gfpq, source, new, options, not arguments.weights_only, not arguments.data_only)
 
         param = solver.quiet(user.quantised(change, nets.resolve()))
         iterations = arguments.iterations or max(1, param.max_iter // 2)
@@ -161,7 +161,7 @@ class Run:
         """Returns whether the training came to its end."""
         caffe, settings = self.caffe, self.settings
         schedule = training.Schedule(**settings["schedule"])
-        quantised = solver.Solver(caffe, self.out / "solver.prototxt")
+        own = solver.Solver(caffe, self.out / "solver.prototxt")
         # HDF5Data shuffles with the C library's random numbers, whatever Caffe's own seed.
         ctypes.CDLL(None).srand(settings["seed"])
         built = caffe.get_solver(str(self.out / "solver.prototxt"))
@@ -175,7 +175,7 @@ class Run:
         levels = [(name, settings[name]) for name in ("float", "quantised")]
         progress = Progress(schedule.iterations, done, outputs)
         try:
-            return training.train(built, quantised.param, schedule, self.snapshots, curves, progress,
+            return training.train(built, own.param, schedule, self.snapshots, curves, progress,
                                   lambda: curves.draw(self.out / "curves.png", outputs, levels))
         finally:
             progress.bar.close()

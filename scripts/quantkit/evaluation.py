@@ -43,14 +43,18 @@ def outputs(nets):
     return result
 
 
+def figures(net):
+    """The figures of the net's last forward pass."""
+    return [float(net.blobs[blob].data.flat[index]) for blob, index, _ in _figures(net)]
+
+
 def evaluate(nets, iterations):
     """Means over each net's number of batches."""
     values = []
     for net, count in zip(nets, iterations):
-        figures = list(_figures(net))
-        sums = np.zeros(len(figures))
+        sums = 0.0
         for _ in range(count):
             net.forward()
-            sums += [net.blobs[blob].data.flat[index] for blob, index, _ in figures]
-        values.extend(float(value) for value in sums / count)
+            sums += np.array(figures(net))
+        values.extend(float(value) for value in np.atleast_1d(sums / count))
     return values

@@ -2,7 +2,7 @@
 
 import pathlib
 
-from . import model, tree
+from . import model
 from .guard import Problem
 
 NEVER = 2**31 - 1
@@ -11,7 +11,7 @@ NEVER = 2**31 - 1
 class Solver:
     """A solver as its file says, with the checks that Caffe answers with abort()."""
 
-    def __init__(self, caffe, path):
+    def __init__(self, caffe, path, needs_test=True):
         self.caffe = caffe
         self.path = path
         self.param = model.read_text(path, caffe.proto.caffe_pb2.SolverParameter())
@@ -23,6 +23,8 @@ class Solver:
             if not pathlib.Path(name).is_file():
                 raise Problem(f"{path}: no net {name} in {pathlib.Path.cwd()}: run from the folder where "
                               "`caffe train` finds it")
+        if not needs_test:
+            return
         own = len(param.test_net) + len(param.test_net_param)
         generic = param.HasField("net") or param.HasField("net_param")
         if not param.test_iter:
@@ -108,17 +110,3 @@ def moved(param, old, new):
             setattr(param, field, getattr(param, field).replace(f"{old}/", f"{new}/", 1))
     param.test_net[:] = [name.replace(f"{old}/", f"{new}/", 1) for name in param.test_net]
     return param
-
-
-def quantise(caffe, program, source, out, options, data=True, weights=True):
-    """Writes a net's quantised version with `gfpq prototxt add-quant`; its own file stays as it is."""
-    options = [*options, *(["--weights"] if weights else [])]
-    tree.call_gfpq(program, "prototxt", "add-quant", source, "-o", out, *options)
-    net = model.read_text(out, caffe.proto.caffe_pb2.NetParameter())
-    quants = [layer for layer in net.layer if layer.type == "Quant"]
-    if not quants:
-        raise Problem(f"{source}: nothing in it that the NNIE quantises, or all of it excluded")
-    if not data:
-        for layer in quants:
-            layer.quant_param.quant_en = False
-        model.write_text(out, net)

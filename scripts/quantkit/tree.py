@@ -55,9 +55,9 @@ def find_gfpq(given=None):
     raise Problem("no program gfpq: build it with scripts/package.sh, and give its path with --gfpq or put it on PATH")
 
 
-def call_gfpq(program, *arguments):
-    """Its standard output; what it complains about becomes the Problem."""
+def call_gfpq(program, *arguments, accept=(0,)):
+    """Its standard output; what it complains about becomes the Problem, unless the exit code is one to accept."""
     done = subprocess.run([program, *map(str, arguments)], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
+    if done.returncode not in accept or not done.stdout and done.returncode:
         raise Problem(done.stderr.strip().replace("\n", " ") or f"{program} failed with code {done.returncode}")
     return done.stdout

@@ -12,18 +12,11 @@ import tempfile
 import time
 import unittest
 
-os.environ.setdefault("GLOG_minloglevel", "2")
+from digits_data import ENVIRONMENT, SCRIPTS, train, write_digits
 
-import h5py  # noqa: E402
-import numpy as np  # noqa: E402
-from sklearn.datasets import load_digits  # noqa: E402
+import numpy as np
 
-import caffe  # noqa: E402
-
-FINETUNE = pathlib.Path(__file__).resolve().parents[2] / "scripts" / "finetune.py"
-# The tools run in folders of their own.
-ENVIRONMENT = {**os.environ, "GFPQ": os.path.abspath(os.environ["GFPQ"]),
-               "PYTHONPATH": str(pathlib.Path(caffe.__file__).resolve().parents[1])}
+import caffe
 
 # Shuffled data and dropout: what a resumed training must find in the same place.
 NET = """
@@ -55,25 +48,14 @@ class FinetuneTest(unittest.TestCase):
         scratch = tempfile.TemporaryDirectory()
         cls.addClassCleanup(scratch.cleanup)
         cls.folder = pathlib.Path(scratch.name)
-        digits = load_digits()
-        images = (digits.images / 16).astype(np.float32)[:, np.newaxis]
-        for name, rows in (("train", slice(0, 1000)), ("test", slice(1000, 1192))):
-            with h5py.File(cls.folder / f"{name}.h5", "w") as file:
-                file["data"], file["label"] = images[rows], digits.target[rows].astype(np.float32)
-            (cls.folder / f"{name}.txt").write_text(f"{name}.h5\n")
+        write_digits(cls.folder)
         (cls.folder / "net.prototxt").write_text(NET)
         (cls.folder / "solver.prototxt").write_text(SOLVER)
-        before = os.getcwd()
-        os.chdir(cls.folder)
-        caffe.set_mode_cpu()
-        solver = caffe.get_solver("solver.prototxt")
-        solver.step(300)
-        solver.net.save("float.caffemodel")
-        os.chdir(before)
+        train(cls.folder, "solver.prototxt", 300, "float.caffemodel")
         cls.runs = 0
 
     def command(self, *arguments):
-        return [sys.executable, str(FINETUNE), *map(str, arguments)]
+        return [sys.executable, str(SCRIPTS / "finetune.py"), *map(str, arguments)]
 
     def run_tool(self, *arguments, **options):
         return subprocess.run(self.command(*arguments), cwd=self.folder, env=ENVIRONMENT, capture_output=True,

@@ -1,11 +1,13 @@
-"""Trains LeNet on scikit-learn's handwritten digits and follows its accuracy through quantisation and retraining.
+#!/usr/bin/python3
+"""Trains example networks on scikit-learn's handwritten digits and follows them through quantisation and retraining.
 
-For each seed: another split of the data and another initialisation; training in float; then, for 8 and 16 bits, the
-accuracy with quantised data, with quantised data and weights, and after retraining with both in the loop. Runs in the
-folder OUT, prints a table and writes OUT/report.json.
+For each example and seed: another split of the data and another initialisation; training in float by the example's
+solver; then scripts/finetune.py at 8 and at 16 bits. Prints a table of accuracies and writes OUT/report.json. What a
+seed has finished is kept: run again, only what is missing is done.
 """
 
 import argparse
+import ctypes
 import json
 import os
 import pathlib
@@ -17,7 +19,6 @@ os.environ.setdefault("GLOG_minloglevel", "2")
 
 import h5py  # noqa: E402
 import numpy as np  # noqa: E402
-from google.protobuf import text_format  # noqa: E402
 from sklearn.datasets import load_digits  # noqa: E402
 from sklearn.model_selection import train_test_split  # noqa: E402
 from tqdm import tqdm  # noqa: E402
@@ -25,101 +26,95 @@ from tqdm import tqdm  # noqa: E402
 import caffe  # noqa: E402
 
 HERE = pathlib.Path(__file__).resolve().parent
-NET = "lenet_train_test.prototxt"
-SOLVER = "lenet_solver.prototxt"
+FINETUNE = HERE.parents[1] / "finetune.py"
 TEST_IMAGES = 600
-TEST_BATCHES = 6
-CALIBRATION_BATCHES = 20
-STAGES = ("data-quantised", "quantised", "retrained")
+BITS = (8, 16)
+# The solver of each example; that of a folded net has `_folded` in its name and belongs to the net before folding.
+EXAMPLES = {
+    "lenet": "lenet_solver.prototxt",
+    "residual": "residual_solver.prototxt",
+    "depthwise": "depthwise_solver.prototxt",
+    "motion": "motion_solver.prototxt",
+}
+FOLDED = {"motion": "motion_folded_solver.prototxt"}
+# The difference between two frames that a sensor at rest gives, in units of its full scale.
+SENSOR_NOISE = 0.001
 
 
-def write_data(seed):
-    """Splits the digits and writes them as HDF5Data reads them: train.txt and test.txt in the working folder."""
+def images_of(example, seed):
+    """The digits as the example's camera sees them."""
     digits = load_digits()
     images = (digits.images / 16).astype(np.float32)[:, np.newaxis]
-    split = train_test_split(images, digits.target.astype(np.float32), test_size=TEST_IMAGES, random_state=seed,
-                             stratify=digits.target)
+    if example == "motion":
+        difference = SENSOR_NOISE * np.random.default_rng(seed).normal(size=images.shape)
+        images = np.concatenate([images, difference.astype(np.float32)], axis=1)
+    return images, digits.target.astype(np.float32)
+
+
+def write_data(example, seed, folder):
+    """Splits the digits and writes them as HDF5Data reads them: train.txt and test.txt in the folder."""
+    images, labels = images_of(example, seed)
+    split = train_test_split(images, labels, test_size=TEST_IMAGES, random_state=seed, stratify=labels)
     for name, data, label in (("train", split[0], split[2]), ("test", split[1], split[3])):
-        with h5py.File(name + ".h5", "w") as file:
+        with h5py.File(folder / f"{name}.h5", "w") as file:
             file["data"], file["label"] = data, label
-        pathlib.Path(name + ".txt").write_text(name + ".h5\n")
+        (folder / f"{name}.txt").write_text(f"{name}.h5\n")
 
 
-def solver_for(net, seed, base_lr=None, max_iter=None):
-    """Writes the sample's solver for a net, with a seed, and loads it."""
-    param = caffe.proto.caffe_pb2.SolverParameter()
-    text_format.Parse((HERE / SOLVER).read_text(), param)
-    param.net, param.random_seed = net, seed
-    if base_lr is not None:
-        param.base_lr = base_lr
-    if max_iter is not None:
-        param.max_iter = max_iter
-    pathlib.Path("solver.prototxt").write_text(text_format.MessageToString(param))
-    return caffe.get_solver("solver.prototxt"), param.max_iter
+def train_float(solver_file, seed, out):
+    """Trains as the solver says, in the working folder."""
+    seeded = pathlib.Path("seeded_solver.prototxt")
+    # Tests are finetune.py's business; this only trains.
+    text = "".join(line for line in open(solver_file) if not line.startswith(("test_iter", "test_interval")))
+    seeded.write_text(f"{text}random_seed: {seed}\n")
+    ctypes.CDLL(None).srand(seed)  # HDF5Data shuffles with the C library's random numbers.
+    solver = caffe.get_solver(str(seeded))
+    solver.step(solver.param.max_iter)
+    solver.net.save(out)
 
 
-def train(solver, iterations, progress):
-    for _ in range(iterations // 10):
-        solver.step(10)
-        progress.update(10)
+def run(*command):
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        sys.exit(f"digits.py: {' '.join(map(str, command))} failed in {os.getcwd()}:\n{done.stderr}")
 
 
-def accuracy(net_file, weights):
-    net = caffe.Net(net_file, weights, caffe.TEST)
-    # float(): forward() returns the net's own array, which the next batch overwrites.
-    return float(np.mean([float(net.forward()["accuracy"]) for _ in range(TEST_BATCHES)]))
-
-
-def calibrate(net_file, weights, out):
-    """Lets the Quant layers see data in TRAIN, which sets their ranges and changes nothing else."""
-    caffe.set_random_seed(0)
-    net = caffe.Net(net_file, weights, caffe.TRAIN)
-    for _ in range(CALIBRATION_BATCHES):
-        net.forward()
-    net.save(out)
-
-
-def add_quant(gfpq, bits, weights):
-    out = f"lenet_{'quant' if weights else 'dataquant'}{bits}.prototxt"
-    command = [gfpq, "prototxt", "add-quant", NET, "-o", out, "--bits", str(bits)] + ["--weights"] * weights
-    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
-    return out
-
-
-def run_seed(seed, gfpq, retrain_iterations, progress):
-    """One seed's accuracies by (bits, stage)."""
-    write_data(seed)
-    shutil.copy(HERE / NET, NET)
+def run_seed(example, seed, gfpq, iterations):
+    """Runs one seed in the working folder, and returns its accuracies by (bits, stage)."""
+    write_data(example, seed, pathlib.Path())
+    for file in HERE.glob(f"{example}_*.prototxt"):
+        shutil.copy(file, ".")
+    solver, weights = EXAMPLES[example], "float.caffemodel"
+    train_float(solver, seed, weights)
+    if example in FOLDED:
+        net = solver.replace("_solver", "_train_test")
+        solver = FOLDED[example]
+        run(gfpq, "model", "fold", "--net", net, "--weights", weights,
+            "--out-net", solver.replace("_solver", "_train_test"), "--out-weights", "folded.caffemodel")
+        weights = "folded.caffemodel"
     result = {}
-    progress.set_description(f"seed {seed} float")
-    solver, iterations = solver_for(NET, seed)
-    train(solver, iterations, progress)
-    solver.net.save("float.caffemodel")
-    result[32, "float"] = accuracy(NET, "float.caffemodel")
-    for bits in (8, 16):
-        data_only, both = add_quant(gfpq, bits, False), add_quant(gfpq, bits, True)
-        for stage, net_file in ((STAGES[0], data_only), (STAGES[1], both)):
-            calibrate(net_file, "float.caffemodel", f"calibrated{bits}.caffemodel")
-            result[bits, stage] = accuracy(net_file, f"calibrated{bits}.caffemodel")
-        progress.set_description(f"seed {seed} {bits} bit")
-        solver, iterations = solver_for(both, seed, base_lr=0.001, max_iter=retrain_iterations)
-        solver.net.copy_from(f"calibrated{bits}.caffemodel")
-        train(solver, iterations, progress)
-        solver.net.save(f"retrained{bits}.caffemodel")
-        result[bits, STAGES[2]] = accuracy(both, f"retrained{bits}.caffemodel")
+    for bits in BITS:
+        options = ["--bits", bits, "--seed", seed, "--gfpq", gfpq]
+        if iterations is not None:
+            options += ["--iterations", iterations]
+        shutil.rmtree(f"bits{bits}", ignore_errors=True)
+        run(sys.executable, FINETUNE, solver, weights, "-o", f"bits{bits}", *options)
+        for row in json.loads(pathlib.Path(f"bits{bits}/results.json").read_text()):
+            result[32 if row["stage"] == "float" else bits, row["stage"]] = row["accuracy"]
     return result
 
 
-def table(results):
-    lines = [f"{'bits':>5}  {'stage':<15} {'accuracy':>8}  {'spread':>7}  {'loss':>7}   each seed"]
-    base = np.mean(results[32, "float"])
+def table(example, results):
+    lines = [f"{example:<10} {'bits':>4}  {'stage':<10} {'accuracy':>8}  {'spread':>6}  {'lost':>7}  {'error':>6}   seeds"]
+    base = np.array(results[32, "float"])
     for (bits, stage), values in results.items():
-        mean, spread = np.mean(values), np.std(values, ddof=1) if len(values) > 1 else 0.0
-        loss = "" if stage == "float" else f"{100 * (base - mean):+6.2f}%"
+        values = np.array(values)
+        spread = values.std(ddof=1) if len(values) > 1 else 0.0
+        lost = base - values
+        error = lost.std(ddof=1) / np.sqrt(len(lost)) if len(values) > 1 else 0.0
+        cells = "" if stage == "float" else f"{100 * lost.mean():+6.2f}%  {100 * error:5.2f}%"
         each = " ".join(f"{100 * value:.2f}" for value in values)
-        lines.append(f"{bits:>5}  {stage:<15} {100 * mean:7.2f}%  {100 * spread:6.2f}%  {loss:>7}   {each}")
-    lines.append(f"Means over {len(values)} seeds, each with its own split of 1797 digits ({TEST_IMAGES} of them the "
-                 "test set) and its own initialisation; spread: standard deviation over the seeds.")
+        lines.append(f"{'':<10} {bits:>4}  {stage:<10} {100 * values.mean():7.2f}%  {100 * spread:5.2f}%  {cells:<15}   {each}")
     return "\n".join(lines)
 
 
@@ -127,23 +122,34 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("out", type=pathlib.Path, help="folder to work in")
     parser.add_argument("--gfpq", required=True, help="the program gfpq")
+    parser.add_argument("--examples", nargs="+", choices=EXAMPLES, default=list(EXAMPLES))
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--retrain-iterations", type=int, default=500)
+    parser.add_argument("--retrain-iterations", type=int, help="instead of half the solver's max_iter")
     arguments = parser.parse_args()
     gfpq = os.path.abspath(arguments.gfpq)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    os.chdir(arguments.out)
+    out = arguments.out.resolve()
     caffe.set_mode_cpu()
 
-    results = {}
-    each = 1000 + 2 * arguments.retrain_iterations
-    with tqdm(total=arguments.seeds * each, unit="it", file=sys.stderr, mininterval=1) as progress:
-        for seed in range(1, arguments.seeds + 1):
-            for key, value in run_seed(seed, gfpq, arguments.retrain_iterations, progress).items():
-                results.setdefault(key, []).append(value)
-    print(table(results))
-    report = [{"bits": bits, "stage": stage, "accuracy": values} for (bits, stage), values in results.items()]
-    pathlib.Path("report.json").write_text(json.dumps({"results": report}, indent=1) + "\n")
+    report = {}
+    work = [(example, seed) for example in arguments.examples for seed in range(1, arguments.seeds + 1)]
+    for example, seed in tqdm(work, unit="seed", file=sys.stderr):
+        folder = out / example / f"seed{seed}"
+        done = folder / "accuracies.json"
+        if not done.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            os.chdir(folder)
+            rows = run_seed(example, seed, gfpq, arguments.retrain_iterations)
+            done.write_text(json.dumps([[bits, stage, value] for (bits, stage), value in rows.items()]))
+        for bits, stage, value in json.loads(done.read_text()):
+            report.setdefault(example, {}).setdefault((bits, stage), []).append(value)
+    for example, results in report.items():
+        print(table(example, results))
+    print(f"Means over {arguments.seeds} seeds, each with its own split of 1797 digits ({TEST_IMAGES} of them the test set) "
+          "and its own initialisation.\nSpread: standard deviation over the seeds. Lost: against the same seed's float "
+          "accuracy; error: the standard error of that mean.")
+    rows = [{"example": example, "bits": bits, "stage": stage, "accuracy": values}
+            for example, results in report.items() for (bits, stage), values in results.items()]
+    (out / "report.json").write_text(json.dumps({"results": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,158 @@
+#!/usr/bin/python3
+"""Says where a network's accuracy goes when the NNIE computes it: which layers, why, and what 16 bits would win.
+
+    diagnose.py train_val.prototxt model.caffemodel -o OUT [--caffe ~/caffe]
+    diagnose.py deploy.prototxt model.caffemodel --data images.npy -o OUT
+
+The net may be the float one or one with Quant layers; a retrained model comes with its own ranges. Data come from the
+net's own data layers in phase TEST, run where `caffe test` finds them, or, for a net with Input layers, from an .npy,
+.npz or HDF5 file with an array of the net's shape, preprocessed as the net wants it. OUT gets report.html, which needs
+no other file, and report.json.
+"""
+
+import argparse
+import pathlib
+import sys
+
+import gfpq as quantiser
+from tqdm import tqdm
+
+from quantkit import guard, model, quantised, tree
+from quantkit.guard import Problem
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], epilog=__doc__.split("\n\n", 2)[2],
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("net", type=pathlib.Path, help="the net's prototxt")
+    parser.add_argument("weights", type=pathlib.Path, help="its caffemodel")
+    parser.add_argument("-o", "--out", type=pathlib.Path, required=True, help="folder for the report")
+    parser.add_argument("--data", type=pathlib.Path, metavar="FILE", help="input for a net with Input layers")
+    parser.add_argument("--batches", type=int, default=4, metavar="N", help="batches to look at (4)")
+    parser.add_argument("--output", metavar="BLOB",
+                        help="the blob whose error counts (what the Accuracy or loss layer reads, or the last)")
+    parser.add_argument("--solver", type=pathlib.Path, help="check the training that this solver would do, too")
+    parser.add_argument("--bits", type=int, choices=(8, 16), help="for a float net: width of the NNIE's numbers (8)")
+    parser.add_argument("--sixteen", action="append", default=[], metavar="GLOB",
+                        help="for a float net: layers to compute in 16 bit")
+    parser.add_argument("--exclude", action="append", default=[], metavar="GLOB",
+                        help="for a float net: layers to leave float")
+    tree.add_arguments(parser)
+    arguments = parser.parse_args()
+    if arguments.batches < 1:
+        parser.error("--batches: at least 1")
+    return arguments
+
+
+def read_arrays(path):
+    """The arrays of an .npy, .npz or HDF5 file by name."""
+    import h5py
+    import numpy as np
+
+    try:
+        if path.suffix in (".npy", ".npz"):
+            loaded = np.load(path)
+            return {"": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
+        with h5py.File(path, "r") as file:
+            return {name: values[...] for name, values in file.items() if isinstance(values, h5py.Dataset)}
+    except (OSError, ValueError) as error:
+        raise Problem(f"{path}: {error}") from None
+
+
+def quantised_net(caffe, gfpq, arguments):
+    """The net with Quant layers, and its file: the user's own, or one made of it."""
+    pb2 = caffe.proto.caffe_pb2
+    net = model.read_text(arguments.net, pb2.NetParameter())
+    if not net.layer:
+        raise Problem(f"{arguments.net}: no layers in it" + (
+            ": Caffe's old form; run upgrade_net_proto_text on it" if net.layers else ""))
+    options = [f"--bits={arguments.bits}"] if arguments.bits else []
+    options += [f"--{name}={glob}" for name in ("sixteen", "exclude") for glob in getattr(arguments, name)]
+    file = arguments.net
+    if any(layer.type == "Quant" for layer in net.layer):
+        if options:
+            raise Problem(f"{arguments.net} has Quant layers: {options[0].split('=')[0]} is for float nets")
+    else:
+        file = arguments.out / "quantised.prototxt"
+        quantised.quantise(caffe, gfpq, arguments.net, file, options)
+        model.read_text(file, net := pb2.NetParameter())
+    if not net.HasField("weight_quant_param"):
+        # Trained with float weights, it still runs with quantised ones.
+        net.weight_quant_param.quant_bits = next(l.quant_param.quant_bits for l in net.layer if l.type == "Quant")
+    return net, file
+
+
+def library_of(caffe):
+    """The quantiser that this Caffe itself uses."""
+    root = pathlib.Path(caffe.__file__).resolve().parents[2]
+    for folder in ("GFPQLibs/lib", "build/lib"):
+        for name in ("libgfpq.so.1", "libgfpq_gpu.so.1"):
+            if (root / folder / name).exists():
+                return quantiser.Library(root / folder / name)
+    raise Problem(f"{root} has no GFPQLibs/lib/libgfpq.so.1")
+
+
+def work(arguments):
+    caffe = tree.load_caffe(arguments.caffe, arguments.gpu)
+    from quantkit.diagnosis import checks, features, report, sensitivity
+    from quantkit.diagnosis.subject import Subject
+
+    gfpq = tree.find_gfpq(arguments.gfpq)
+    scratch = arguments.out.resolve() / "work"
+    scratch.mkdir(parents=True, exist_ok=True)
+    weights = model.Model(caffe, arguments.weights)
+    net, file = quantised_net(caffe, gfpq, arguments)
+    findings = checks.check_net(gfpq, file) + checks.check_frozen(net) + checks.check_model(weights, net)
+    if any(finding.level == "error" for finding in findings):
+        for finding in findings:
+            print(f"{finding.level}: {finding.text}", file=sys.stderr)
+        raise Problem(f"{arguments.net} with {arguments.weights} cannot be right: see above")
+
+    subject = Subject(caffe, net, arguments.weights.resolve(), scratch)
+    subject.read_batches(read_arrays(arguments.data) if arguments.data else {}, arguments.batches)
+    weights.check(subject.caffe.Net(str(scratch / "data.prototxt"), caffe.TEST), arguments.net)
+    stored = {name: model.blob_array(blobs[0]) for name, blobs in weights.blobs.items()
+              if blobs and model.blob_shape(blobs[0])[1:] == (2,) and name in {q for q, _ in subject.origin.values()}}
+    found = subject.find_ranges(stored)
+    output = arguments.output or subject.default_output()
+    if output not in {top for layer in subject.net.layer for top in layer.top}:
+        raise Problem(f"--output: {arguments.net} has no blob {output!r} in TEST")
+
+    units = len(subject.units)
+    steps = 2 * units + len(subject.batches) + len(sensitivity.TRIED) + 3
+    steps += checks.STEPS_TRIED if arguments.solver else 0
+    with tqdm(total=steps, desc="diagnosing", file=sys.stderr, mininterval=0.2 if sys.stderr.isatty() else 10) as bar:
+        layers = features.compare(subject, library_of(caffe), bar.update)
+        judge = sensitivity.Judge(subject, output)
+        modes = sensitivity.modes(judge)
+        bar.update(3)
+        ranked = sensitivity.rank(judge, lambda: bar.update(2))
+        tried = sensitivity.sixteen_bits(judge, ranked, bar.update)
+        if arguments.solver:
+            findings += checks.check_training(caffe, arguments.solver, weights, scratch, bar.update)
+        bar.update(bar.total - bar.n)
+    if not arguments.solver:
+        findings.append(checks.Finding("note", "no --solver given: the training itself was not checked"))
+    if not any(finding.level in ("warning", "error") for finding in findings):
+        findings.insert(0, checks.Finding("ok", "nothing wrong with the net and the model"))
+    about = {
+        "net": str(arguments.net), "weights": str(arguments.weights), "samples": subject.samples,
+        "batches": len(subject.batches),
+        "ranges": "Ranges come with the model." if not found else
+                  f"{found} of {len(subject.origin)} ranges were taken from these samples.",
+    }
+    diagnosis = report.Diagnosis(subject, judge, modes, layers, ranked, tried,
+                                 sensitivity.advise(judge, modes["data and weights"], tried), findings, about)
+    report.write(diagnosis, arguments.out)
+    print("\n".join(diagnosis.lines()))
+    print(f"The report is {arguments.out / 'report.html'}")
+    return 0
+
+
+def main():
+    arguments = parse_arguments()
+    sys.exit(guard.run(lambda: work(arguments), arguments.out / "caffe.log"))
+
+
+if __name__ == "__main__":
+    main()

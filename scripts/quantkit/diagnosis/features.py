@@ -1,0 +1,149 @@
+"""Each layer's float and quantised feature maps, side by side."""
+
+import math
+
+import numpy as np
+
+from .subject import CODES, STEPS, largest
+
+SUSPECT = 0.98
+# Types whose tops are another layer's blob, or no feature map; losses, too.
+PASSING = frozenset(("Split", "Quant", "Input", "Silence", "Accuracy"))
+
+
+class Comparison:
+    """Sums over batches of a blob's float values and the quantised net's."""
+
+    def __init__(self):
+        self.count = 0
+        self.dot = self.own = self.other = self.error = 0.0
+        self.low, self.high = math.inf, -math.inf
+
+    def add(self, own, other):
+        own, other = own.ravel().astype(np.float64), other.ravel().astype(np.float64)
+        self.count += own.size
+        self.dot += float(own @ other)
+        self.own += float(own @ own)
+        self.other += float(other @ other)
+        self.error += float(np.square(own - other).sum())
+        if own.size:
+            self.low, self.high = min(self.low, float(own.min())), max(self.high, float(own.max()))
+
+    @property
+    def cosine(self):
+        if self.own == 0 or self.other == 0:
+            return 1.0 if self.own == self.other else 0.0
+        return self.dot / math.sqrt(self.own * self.other)
+
+    @property
+    def sqnr(self):
+        """Signal to quantisation noise, in dB; None without noise or signal."""
+        return 10 * math.log10(self.own / self.error) if self.error > 0 and self.own > 0 else None
+
+    @property
+    def relative_error(self):
+        """Root of the squared error over the squared signal."""
+        if self.error == 0:
+            return 0.0
+        return math.sqrt(self.error / self.own) if self.own > 0 else math.inf
+
+
+class Losses:
+    """Shares of values that quantisation flushes to zero and saturates, and a histogram of their magnitudes."""
+
+    EDGES = np.arange(-40, 41) / 2  # Octaves, in steps of a half.
+
+    def __init__(self):
+        self.values = self.nonzero = self.flushed = self.saturated = 0
+        self.histogram = np.zeros(len(self.EDGES) - 1, dtype=np.int64)
+        self.top = None
+        self.bits = None
+
+    def add(self, before, after, bits, top):
+        """`top` is the largest magnitude that the range has."""
+        before = np.abs(before.ravel())
+        self.bits, self.top = bits, top
+        self.values += before.size
+        some = before > 0
+        self.nonzero += int(some.sum())
+        self.flushed += int((some & (after.ravel() == 0)).sum())
+        # Beyond what rounds to the largest code.
+        self.saturated += int((before > top * 2 ** (0.5 / STEPS[bits])).sum())
+        if some.any():
+            octaves = np.clip(np.log2(before[some]), self.EDGES[0], self.EDGES[-1] - 1e-6)
+            self.histogram += np.histogram(octaves, self.EDGES)[0]
+
+    @property
+    def flushed_share(self):
+        return self.flushed / self.nonzero if self.nonzero else 0.0
+
+    @property
+    def saturated_share(self):
+        return self.saturated / self.values if self.values else 0.0
+
+    @property
+    def bottom(self):
+        """The magnitude under which values become zero."""
+        return self.top * 2.0 ** (-CODES[self.bits] / STEPS[self.bits]) / 2
+
+
+class Layer:
+    """A layer's comparison, and what quantisation does to what it reads."""
+
+    def __init__(self, name, kind, unit):
+        self.name = name
+        self.kind = kind
+        self.unit = unit
+        self.output = Comparison()
+        self.data = Losses() if unit and unit.quants else None
+        self.weights = Losses() if unit and unit.weight_bits else None
+        self.maps = None
+
+    @property
+    def suspect(self):
+        return bool(self.output.cosine < SUSPECT)
+
+
+def compare(subject, library, progress):
+    """Runs the float and the fully quantised net in step, and compares each layer's first top.
+
+    `library` quantises arrays (gfpq.Library). Calls progress() after each batch.
+    """
+    everything = subject.everything()
+    float_net = subject.build(subject.variant())
+    quant_net = subject.build(subject.variant(everything, everything))
+    units = {unit.name: unit for unit in subject.units}
+    readers = {name: unit for unit in subject.units for name in unit.quants}
+    names = list(float_net._layer_names)
+    layers = {}
+    for index, name in enumerate(names):
+        kind = float_net.layers[index].type
+        if kind not in PASSING and "Loss" not in kind and len(float_net._top_ids(index)) > 0:
+            layers[name] = Layer(name, kind, units.get(name))
+    for batch in subject.batches:
+        subject.feed(float_net, batch)
+        subject.feed(quant_net, batch)
+        for index, name in enumerate(names):
+            top = next(iter(float_net._top_ids(index)), None)
+            blob = None if top is None else float_net._blob_names[top]
+            if float_net.layers[index].type == "Quant":
+                before = quant_net.blobs[quant_net._blob_names[quant_net._bottom_ids(index)[0]]].data.copy()
+            float_net._forward(index, index)
+            quant_net._forward(index, index)
+            if float_net.layers[index].type == "Quant":
+                bits, delta = (int(value) for value in quant_net.params[name][0].data[0])
+                layers[readers[name].name].data.add(before, quant_net.blobs[blob].data, bits, largest(delta, bits))
+            elif name in layers:
+                own, other = float_net.blobs[blob].data, quant_net.blobs[blob].data
+                layers[name].output.add(own, other)
+                if layers[name].maps is None and own.ndim == 4 and own.shape[2] * own.shape[3] > 1:
+                    # A picture's first channels, by how much they hold.
+                    best = np.argsort(-np.abs(own[0]).sum(axis=(1, 2)), kind="stable")[:6]
+                    layers[name].maps = (own[0][best].copy(), other[0][best].copy())
+        progress()
+    for layer in layers.values():
+        if layer.weights is not None:
+            weights = float_net.params[layer.name][0].data
+            after, delta = library.quantise(weights, layer.unit.weight_bits)
+            layer.weights.add(weights, after, layer.unit.weight_bits, largest(delta, layer.unit.weight_bits))
+    return list(layers.values())

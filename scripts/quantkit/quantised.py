@@ -1,0 +1,33 @@
+"""A net's quantised version."""
+
+from . import model, tree
+from .guard import Problem
+
+# As Caffe's WeightQuantizer has them: types that the NNIE computes with weights.
+WEIGHTED = frozenset(("Convolution", "Deconvolution", "InnerProduct", "DepthwiseConv", "DepthwiseConvolution",
+                      "ConvolutionDepthwise"))
+
+
+def quantise(caffe, program, source, out, options, data=True, weights=True):
+    """Writes a net's quantised version with `gfpq prototxt add-quant`; its own file stays as it is.
+
+    A layer's weights get the width of its data: 16 bits for a --sixteen layer, none for an excluded one.
+    """
+    options = [*options, *(["--weights"] if weights else [])]
+    tree.call_gfpq(program, "prototxt", "add-quant", source, "-o", out, *options)
+    net = model.read_text(out, caffe.proto.caffe_pb2.NetParameter())
+    width = {top: layer.quant_param.quant_bits for layer in net.layer if layer.type == "Quant" for top in layer.top}
+    if not width:
+        raise Problem(f"{source}: nothing in it that the NNIE quantises, or all of it excluded")
+    changed = False
+    for layer in net.layer:
+        if layer.type == "Quant" and not data:
+            layer.quant_param.quant_en, changed = False, True
+        if layer.type in WEIGHTED and weights and not layer.HasField("quant_param"):
+            bits = width.get(layer.bottom[0]) if layer.bottom else None
+            if bits is None:
+                layer.quant_param.quant_en, changed = False, True
+            elif bits != net.weight_quant_param.quant_bits:
+                layer.quant_param.quant_bits, changed = bits, True
+    if changed:
+        model.write_text(out, net)
