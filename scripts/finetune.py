@@ -10,7 +10,6 @@ retrained.caffemodel. Ctrl-C ends with a snapshot; --resume goes on as if nothin
 """
 
 import argparse
-import ctypes
 import json
 import os
 import pathlib
@@ -152,7 +151,7 @@ class Run:
         with tqdm(total=arguments.calibration_batches, unit="batch", desc="calibrating", file=sys.stderr,
                   mininterval=0.2 if sys.stderr.isatty() else 10) as bar:
             calibration.calibrate(caffe, train, arguments.weights, arguments.calibration_batches, self.calibrated,
-                                  bar.update)
+                                  param.random_seed, bar.update)
         _, settings["quantised"] = self.evaluate(tests, self.calibrated, "quantised")
         settings["seed"] = param.random_seed
         write_json(out / "run.json", settings)
@@ -162,8 +161,7 @@ class Run:
         caffe, settings = self.caffe, self.settings
         schedule = training.Schedule(**settings["schedule"])
         own = solver.Solver(caffe, self.out / "solver.prototxt")
-        # HDF5Data shuffles with the C library's random numbers, whatever Caffe's own seed.
-        ctypes.CDLL(None).srand(settings["seed"])
+        calibration.seed_everything(caffe, settings["seed"])
         built = caffe.get_solver(str(self.out / "solver.prototxt"))
         done = (self.snapshots.iterations() or [0])[-1]
         if done:
@@ -180,12 +178,27 @@ class Run:
         finally:
             progress.bar.close()
 
+    def choose(self, train):
+        """The iteration, of the last snapshots, whose model has the lowest loss on training data.
+
+        Weights between two codes flip to the very end of a quantised training, and the last iteration may be a bad one.
+        """
+        done, batches = self.snapshots.iterations(), self.settings["options"]["calibration_batches"]
+        losses = {iteration: calibration.deployed_loss(self.caffe, train, self.snapshots.weights(iteration), batches,
+                                                       self.out / "nets" / "train_deployed.prototxt",
+                                                       self.settings["seed"]) for iteration in done}
+        # The latest of equals.
+        return min(reversed(done), key=lambda iteration: losses[iteration])
+
     def finish(self):
         """Measures the retrained model and prints the table."""
         out, settings = self.out, self.settings
         retrained = out / "retrained.caffemodel"
-        self.snapshots.save_weights(settings["schedule"]["iterations"], retrained)
-        _, *tests = solver.Solver(self.caffe, out / "solver.prototxt").nets()
+        train, *tests = solver.Solver(self.caffe, out / "solver.prototxt").nets()
+        chosen = self.choose(train)
+        print(f"the snapshot of iteration {chosen} has the lowest loss on training data, of the last "
+              f"{len(self.snapshots.iterations())}", file=sys.stderr)
+        self.snapshots.save_weights(chosen, retrained)
         outputs, settings["retrained"] = self.evaluate(tests, retrained, "retrained")
         results = [{"stage": stage, **{output.label: value for output, value in zip(outputs, settings[stage])}}
                    for stage in ("float", "quantised", "retrained")]

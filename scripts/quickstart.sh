@@ -41,16 +41,15 @@ fi
 scripts/build_caffe.sh "$caffe" pycaffe
 step "5/5 LeNet on handwritten digits: float, quantised, retrained ($seeds seeds)"
 PYTHONPATH=$caffe/python OPENBLAS_NUM_THREADS=${OPENBLAS_NUM_THREADS:-1} "$python" scripts/sample/digits/digits.py \
-  "$target/quickstart" --gfpq "$gfpq" --seeds "$seeds"
+  "$target/quickstart" --gfpq "$gfpq" --examples lenet --seeds "$seeds"
 
 cat <<EOF
 
 The table is in $target/quickstart/report.json too. Next, with your own network:
   $gfpq patch apply YOUR_CAFFE                      the same patch for your own Caffe tree
   (cd YOUR_CAFFE; make clean; make pycaffe tools -j)
-  $gfpq prototxt add-quant train_val.prototxt --weights -o train_val_quant.prototxt
-  YOUR_CAFFE/build/tools/caffe train --solver=solver.prototxt --weights=float.caffemodel
-                                                    net: "train_val_quant.prototxt", a tenth of the learning rate
+  scripts/finetune.py solver.prototxt float.caffemodel -o retrained --caffe YOUR_CAFFE
+  scripts/diagnose.py train_val.prototxt float.caffemodel -o diagnosis --caffe YOUR_CAFFE
   $gfpq prototxt strip-quant …                      the deploy file for the NNIE compiler
 README.md explains each step.
 EOF

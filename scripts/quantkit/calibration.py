@@ -1,6 +1,30 @@
-"""Ranges for Quant layers, from training data and the net as it is deployed."""
+"""What training data say of the net as it is deployed: the ranges for its Quant layers, and its loss."""
 
-from . import model
+import ctypes
+
+from . import model, training
+
+
+def seed_everything(caffe, seed):
+    """Seeds Caffe, and the C library, whose random numbers HDF5Data shuffles with."""
+    caffe.set_random_seed(seed)
+    ctypes.CDLL(None).srand(seed)
+
+
+def deployed_loss(caffe, net, weights, batches, file, seed):
+    """The train net's mean loss over training batches, the same for the same seed, with all layers as in TEST."""
+    still = type(net)()
+    still.CopyFrom(net)
+    for layer in still.layer:
+        layer.phase = caffe.TEST
+    seed_everything(caffe, seed)
+    built = model.build(caffe, still, file)
+    built.copy_from(str(weights))
+    total = 0.0
+    for _ in range(batches):
+        built.forward()
+        total += training.loss_of(built)
+    return total / batches
 
 
 def calibration_net(caffe, net):
@@ -17,12 +41,13 @@ def calibration_net(caffe, net):
     return out
 
 
-def calibrate(caffe, net, weights, batches, out, progress):
+def calibrate(caffe, net, weights, batches, out, seed, progress):
     """Runs the train net's data through it and writes the model, ranges included, to the file `out`.
 
     `net` is the NetParameter of a quantised train net, its state included. Ranges that `weights` may hold count for
     nothing. Calls progress() after each batch.
     """
+    seed_everything(caffe, seed)
     built = model.build(caffe, calibration_net(caffe, net), out.with_name("calibration.prototxt"))
     built.copy_from(str(weights))
     for layer, blobs in built.params.items():

@@ -12,7 +12,8 @@ import shutil
 from . import model
 from .guard import Problem
 
-KEPT = 2
+# The last ones stay; finetune.py chooses its result among them.
+KEPT = 4
 
 
 class Snapshots:
@@ -33,6 +34,10 @@ class Snapshots:
         """Those there are, oldest first."""
         found = (re.fullmatch(r"iter_(\d+)\.solverstate", path.name) for path in self.folder.iterdir())
         return sorted(int(match[1]) for match in found if match)
+
+    def weights(self, iteration):
+        """A snapshot's caffemodel."""
+        return self._files(iteration)[0]
 
     def _files(self, iteration):
         return [self.folder / f"iter_{iteration}.{kind}" for kind in ("caffemodel", "solverstate")]

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import pathlib
+import re
 import resource
 import signal
 import subprocess
@@ -207,6 +208,15 @@ class FinetuneTest(unittest.TestCase):
         self.assertEqual([path.name for path in (out / "snapshots").iterdir()], ["part"])
         # With room again the training runs to its end.
         self.assertEqual(self.run_tool("--resume", out).returncode, 0)
+
+    def test_without_float_masters_small_steps_are_lost(self):
+        """The net anew at a small learning rate: with masters it learns, with overwritten weights it does not."""
+        done, out = self.new("--iterations", 2)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        command = [sys.executable, SCRIPTS / "sample/digits/masters.py", out, "--base-lr", 0.001, "--iterations", 400]
+        text = subprocess.run(list(map(str, command)), env=ENVIRONMENT, capture_output=True, text=True, check=True).stdout
+        accuracy = [float(re.search(r"accuracy ([\d.]+)%", line)[1]) for line in text.splitlines()]
+        self.assertGreater(accuracy[0], accuracy[1] + 25, text)
 
     def test_an_unpatched_caffe_is_refused(self):
         fake = self.folder / "fake" / "python" / "caffe"

@@ -9,7 +9,7 @@ from .features import SUSPECT
 SHOWN = 4
 
 STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; color: #1f2933; max-width: 1080px; margin: 24px auto; padding: 0 20px; }
+body { font: 15px/1.45 system-ui, sans-serif; color: #1f2933; max-width: 1180px; margin: 24px auto; padding: 0 20px; }
 h1 { font-size: 24px; margin: 0 0 4px; } h2 { font-size: 19px; margin: 36px 0 6px; } h3 { font-size: 15px; margin: 18px 0 4px; }
 p { margin: 6px 0 10px; max-width: 78ch; } .small { color: #616e7c; font-size: 13px; }
 .verdict { background: #f3f6f9; border-left: 4px solid #2a7fb8; padding: 10px 14px; margin: 14px 0; max-width: none; }
@@ -17,9 +17,10 @@ p { margin: 6px 0 10px; max-width: 78ch; } .small { color: #616e7c; font-size: 1
 table { border-collapse: collapse; font-size: 13px; width: 100%; } .fit table { width: auto; min-width: 50%; }
 th, td { padding: 4px 9px; text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 th { position: sticky; top: 0; background: #f3f6f9; font-weight: 600; text-align: right; }
-td.name, th.name { text-align: left; max-width: 300px; overflow: hidden; text-overflow: ellipsis; }
+td.name, th.name { text-align: left; max-width: 230px; overflow: hidden; text-overflow: ellipsis; }
+.fit td.name { max-width: 620px; white-space: normal; }
 tr:nth-child(even) td { background: #fafbfc; } tr.bad td { background: #fdecee; }
-.bar { display: inline-block; width: 90px; height: 9px; background: #edf0f3; margin-left: 7px; text-align: left; }
+.bar { display: inline-block; width: 70px; height: 9px; background: #edf0f3; margin-left: 7px; text-align: left; }
 .bar i { display: block; height: 9px; background: #2a7fb8; } tr.bad .bar i { background: #d1495b; }
 img { max-width: 100%; display: block; } ul { padding-left: 0; list-style: none; } li { margin: 4px 0; }
 .tag { display: inline-block; min-width: 62px; text-align: center; border-radius: 3px; font-size: 12px; color: #fff; margin-right: 8px; }

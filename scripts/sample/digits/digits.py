@@ -26,19 +26,15 @@ from tqdm import tqdm  # noqa: E402
 import caffe  # noqa: E402
 
 HERE = pathlib.Path(__file__).resolve().parent
+CAFFE = pathlib.Path(caffe.__file__).resolve().parents[2]
 FINETUNE = HERE.parents[1] / "finetune.py"
 TEST_IMAGES = 600
 BITS = (8, 16)
-# The solver of each example; that of a folded net has `_folded` in its name and belongs to the net before folding.
-EXAMPLES = {
-    "lenet": "lenet_solver.prototxt",
-    "residual": "residual_solver.prototxt",
-    "depthwise": "depthwise_solver.prototxt",
-    "motion": "motion_solver.prototxt",
-}
-FOLDED = {"motion": "motion_folded_solver.prototxt"}
+EXAMPLES = ("lenet", "residual", "depthwise", "motion")
+# Those whose BatchNorm is folded before they are quantised; a folded net has a solver of its own.
+FOLDED = ("motion",)
 # The difference between two frames that a sensor at rest gives, in units of its full scale.
-SENSOR_NOISE = 0.001
+SENSOR_NOISE = 0.0013
 
 
 def images_of(example, seed):
@@ -84,17 +80,15 @@ def run_seed(example, seed, gfpq, iterations):
     write_data(example, seed, pathlib.Path())
     for file in HERE.glob(f"{example}_*.prototxt"):
         shutil.copy(file, ".")
-    solver, weights = EXAMPLES[example], "float.caffemodel"
+    solver, weights = f"{example}_solver.prototxt", "float.caffemodel"
     train_float(solver, seed, weights)
     if example in FOLDED:
-        net = solver.replace("_solver", "_train_test")
-        solver = FOLDED[example]
-        run(gfpq, "model", "fold", "--net", net, "--weights", weights,
-            "--out-net", solver.replace("_solver", "_train_test"), "--out-weights", "folded.caffemodel")
-        weights = "folded.caffemodel"
+        run(gfpq, "model", "fold", "--net", f"{example}_train_test.prototxt", "--weights", weights,
+            "--out-net", f"{example}_folded_train_test.prototxt", "--out-weights", "folded.caffemodel")
+        solver, weights = f"{example}_folded_solver.prototxt", "folded.caffemodel"
     result = {}
     for bits in BITS:
-        options = ["--bits", bits, "--seed", seed, "--gfpq", gfpq]
+        options = ["--bits", bits, "--seed", seed, "--caffe", CAFFE, "--gfpq", gfpq]
         if iterations is not None:
             options += ["--iterations", iterations]
         shutil.rmtree(f"bits{bits}", ignore_errors=True)
@@ -122,7 +116,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("out", type=pathlib.Path, help="folder to work in")
     parser.add_argument("--gfpq", required=True, help="the program gfpq")
-    parser.add_argument("--examples", nargs="+", choices=EXAMPLES, default=list(EXAMPLES))
+    parser.add_argument("--examples", nargs="+", choices=EXAMPLES, default=EXAMPLES)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--retrain-iterations", type=int, help="instead of half the solver's max_iter")
     arguments = parser.parse_args()

@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Makes OUT, a copy of an unpatched Caffe tree with the compatibility edits alone, those that today's compilers and
+# libraries need; the peer that a patched Caffe with quantisation off is compared with.
+# Usage: scripts/compat_tree.sh CAFFE_ROOT OUT
+set -euo pipefail
+
+root=$(realpath "${1:?usage: scripts/compat_tree.sh CAFFE_ROOT OUT}")
+out=$(realpath -m "${2:?usage: scripts/compat_tree.sh CAFFE_ROOT OUT}")
+cd "$(dirname "$0")/.."
+gfpq=$(realpath "${CARGO_TARGET_DIR:-target}/release/gfpq")
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
+rm -rf "$out"
+cp -a "$root" "$scratch/all"
+cp -a "$root" "$scratch/rest"
+cp -a "$root" "$out"
+"$gfpq" patch apply "$scratch/all" > /dev/null
+"$gfpq" patch apply --no-compat "$scratch/rest" > /dev/null
+# What --no-compat leaves out is what is wanted.
+diff -ru --exclude=.gfpq "$scratch/rest" "$scratch/all" > "$scratch/compat.diff" || true
+test -s "$scratch/compat.diff"
+(cd "$out" && patch --quiet -p"$(tr -cd / <<< "$scratch/all/" | wc -c)" < "$scratch/compat.diff")
+# The machine's settings, less the folders of the quantiser.
+grep -vi gfpq "$scratch/all/Makefile.config" > "$out/Makefile.config"
+if grep -rqi gfpq "$out/src" "$out/include" "$out/Makefile" "$out/Makefile.config"; then
+  echo "compat_tree.sh: $out has more than the compatibility edits" >&2
+  exit 1
+fi
+echo "$out: $(grep -c '^+++' "$scratch/compat.diff") file with compatibility edits, and a Makefile.config"
