@@ -103,6 +103,7 @@ def work(arguments):
     weights = model.Model(caffe, arguments.weights)
     net, file = quantised_net(caffe, gfpq, arguments)
     findings = checks.check_net(gfpq, file) + checks.check_frozen(net) + checks.check_model(weights, net)
+    findings += checks.check_folding(net, arguments.net)
     if any(finding.level == "error" for finding in findings):
         for finding in findings:
             print(f"{finding.level}: {finding.text}", file=sys.stderr)

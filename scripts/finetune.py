@@ -35,6 +35,8 @@ def parse_arguments():
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--data-only", action="store_true", help="leave weights float")
     which.add_argument("--weights-only", action="store_true", help="leave data float")
+    parser.add_argument("--fold", action="store_true",
+                        help="quantise weights with the BatchNorm and Scale behind them folded in, as the chip will")
     parser.add_argument("--bits", type=int, choices=(8, 16), default=8, help="width of the NNIE's numbers (8)")
     parser.add_argument("--sixteen", action="append", default=[], metavar="GLOB", help="layers to compute in 16 bit")
     parser.add_argument("--exclude", action="append", default=[], metavar="GLOB", help="layers to leave float")
@@ -51,6 +53,8 @@ def parse_arguments():
     arguments = parser.parse_args()
     if arguments.resume is None and None in (arguments.solver, arguments.weights, arguments.out):
         parser.error("give SOLVER, WEIGHTS and -o OUT, or --resume OUT")
+    if arguments.fold and arguments.data_only:
+        parser.error("--fold is about weights, and --data-only leaves them float")
     if arguments.resume is not None and (arguments.solver or arguments.out):
         parser.error("--resume OUT goes on with the solver, weights and options that OUT was begun with")
     return arguments
@@ -120,7 +124,8 @@ class Run:
                 options += [f"--{name}", glob]
 
         def change(source, new):
-            quantised.quantise(caffe, gfpq, source, new, options, not arguments.weights_only, not arguments.data_only)
+            quantised.quantise(caffe, gfpq, source, new, options, not arguments.weights_only, not arguments.data_only,
+                               arguments.fold)
 
         param = solver.quiet(user.quantised(change, nets.resolve()))
         iterations = arguments.iterations or max(1, param.max_iter // 2)

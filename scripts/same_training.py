@@ -1,7 +1,8 @@
-"""With quantisation off, does a patched Caffe train as an unpatched one does? Every bit of weights and history is compared.
+"""With quantisation off, does a patched Caffe train as an unpatched one does? Every bit is compared.
 
 The examples on handwritten digits are trained for some iterations by the unpatched tree, by the patched one, and by the
-patched one with Quant layers and weight_quant_param in the net, all of them switched off.
+patched one with Quant layers and weight_quant_param in the net, all of them switched off; weights and the solver's
+history are compared.
 Usage: same_training.py UNPATCHED PATCHED --gfpq GFPQ
 """
 
@@ -42,7 +43,8 @@ def train(solver_file, iterations, out):
 
 
 def run(tree, folder, solver, iterations, out):
-    environment = {**os.environ, "PYTHONPATH": str(tree / "python"), "GLOG_minloglevel": "2", "OPENBLAS_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(tree / "python"), "GLOG_minloglevel": "2",
+                   "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, __file__, "--train", solver, str(iterations), out]
     subprocess.run(command, cwd=folder, env=environment, check=True)
     with np.load(folder / out) as arrays:
@@ -55,8 +57,8 @@ def compare(example, folder, unpatched, patched, gfpq, iterations):
         shutil.copy(file, folder)
     net, solver = f"{example}_train_test.prototxt", folder / f"{example}_solver.prototxt"
     solver.write_text(solver.read_text() + "random_seed: 3\nsnapshot_prefix: 'snapshot'\n")
-    subprocess.run([gfpq, "prototxt", "add-quant", folder / net, "--weights", "-o", folder / "off.prototxt"], check=True,
-                   capture_output=True)
+    subprocess.run([gfpq, "prototxt", "add-quant", folder / net, "--weights", "-o", folder / "off.prototxt"],
+                   check=True, capture_output=True)
     quantised = (folder / "off.prototxt").read_text()
     off = quantised.replace("quant_en: 1", "quant_en: 0")
     assert off.count("quant_en: 0") > 2
@@ -100,7 +102,8 @@ def main():
             write_data(example, 1, folder)
             difference, values = compare(example, folder, *trees, gfpq, arguments.iterations)
         failed += difference is not None
-        print(f"{example}: {difference or f'the same, {values} values after {arguments.iterations} iterations'}", flush=True)
+        same = f"the same, {values} values after {arguments.iterations} iterations"
+        print(f"{example}: {difference or same}", flush=True)
     return 1 if failed else 0
 
 

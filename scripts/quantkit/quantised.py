@@ -8,12 +8,12 @@ WEIGHTED = frozenset(("Convolution", "Deconvolution", "InnerProduct", "Depthwise
                       "ConvolutionDepthwise"))
 
 
-def quantise(caffe, program, source, out, options, data=True, weights=True):
+def quantise(caffe, program, source, out, options, data=True, weights=True, fold=False):
     """Writes a net's quantised version with `gfpq prototxt add-quant`; its own file stays as it is.
 
     A layer's weights get the width of its data: 16 bits for a --sixteen layer, none for an excluded one.
     """
-    options = [*options, *(["--weights"] if weights else [])]
+    options = [*options, *(["--weights"] if weights else []), *(["--fold"] if weights and fold else [])]
     tree.call_gfpq(program, "prototxt", "add-quant", source, "-o", out, *options)
     net = model.read_text(out, caffe.proto.caffe_pb2.NetParameter())
     width = {top: layer.quant_param.quant_bits for layer in net.layer if layer.type == "Quant" for top in layer.top}

@@ -9,9 +9,9 @@ they were, in the same order, with nothing computed in between.
 STILL = frozenset("""
     AbsVal Accuracy ArgMax BNLL BatchNorm BatchReindex Bias Clip Concat ContrastiveLoss Convolution Crop Deconvolution
     DepthwiseConv DepthwiseConvolution ConvolutionDepthwise ELU Eltwise Embed EuclideanLoss Exp Filter Flatten HingeLoss
-    Im2col InfogainLoss InnerProduct Input LRN LSTM LSTMUnit Log MVN MultinomialLogisticLoss PReLU Parameter Pooling Power
-    Quant RNN ReLU Reduction Reshape SPP Scale Sigmoid SigmoidCrossEntropyLoss Silence Slice Softmax SoftmaxWithLoss
-    Split Swish TanH Threshold Tile
+    Im2col InfogainLoss InnerProduct Input LRN LSTM LSTMUnit Log MVN MultinomialLogisticLoss PReLU Parameter Pooling
+    Power Quant RNN ReLU Reduction Reshape SPP Scale Sigmoid SigmoidCrossEntropyLoss Silence Slice Softmax
+    SoftmaxWithLoss Split Swish TanH Threshold Tile
 """.split())
 
 

@@ -51,8 +51,9 @@ def loss_of(net):
 def train(solver, param, schedule, snapshots, curves, progress, after_snapshot):
     """Trains to the schedule's end, and returns whether it came that far: not if it was interrupted.
 
-    `param` is the solver's SolverParameter. The solver may have been restored: its data layers and random numbers are brought to the same place first. Without
-    room for a snapshot training goes on, and says so; without room for the last one it fails.
+    `param` is the solver's SolverParameter. The solver may have been restored: its data layers and random numbers are
+    brought to the same place first. Without room for a snapshot training goes on, and says so; without room for the
+    last one it fails.
     """
     _catch_up(solver, param, schedule)
     recent = collections.deque(maxlen=max(1, schedule.display))

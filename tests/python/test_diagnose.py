@@ -149,6 +149,8 @@ class DiagnoseTest(unittest.TestCase):
         report, _, _ = self.report("net.prototxt", "good.caffemodel")
         self.assertEqual(report["advice"]["sixteen"], [])
         self.assertFalse(any(layer["suspect"] for layer in report["layers"]))
+        excluded, _, _ = self.report("net.prototxt", "good.caffemodel", "--exclude", "conv1", "--batches", 1)
+        self.assertEqual({entry["layer"] for entry in excluded["sensitivity"]}, {"conv2", "side", "conv3", "ip"})
         self.assertEqual([mode["error"] == 0 for mode in report["modes"].values()], [True, False, False, False])
 
     def test_a_deploy_net_and_data_from_a_file(self):
@@ -183,7 +185,8 @@ class DiagnoseTest(unittest.TestCase):
         self.refused(self.diagnose(net, weights, "--bits", 16)[0], "--bits is for float nets")
 
     def test_training_is_checked(self):
-        command = [ENVIRONMENT["GFPQ"], "prototxt", "add-quant", "net.prototxt", "--weights", "-o", "net_quant.prototxt"]
+        command = [ENVIRONMENT["GFPQ"], "prototxt", "add-quant", "net.prototxt", "--weights", "-o",
+                   "net_quant.prototxt"]
         subprocess.run(command, cwd=self.folder, check=True, capture_output=True)
         quantised = SOLVER.replace("net.prototxt", "net_quant.prototxt")
 

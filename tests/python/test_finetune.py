@@ -102,7 +102,8 @@ class FinetuneTest(unittest.TestCase):
         before = os.getcwd()
         os.chdir(self.folder)
         self.addCleanup(os.chdir, before)
-        test = caffe.Net(str(next((out / "nets").glob("*_quant.prototxt"))), str(out / "retrained.caffemodel"), caffe.TEST)
+        net_file = next((out / "nets").glob("*_quant.prototxt"))
+        test = caffe.Net(str(net_file), str(out / "retrained.caffemodel"), caffe.TEST)
         accuracy = np.mean([float(test.forward()["accuracy"]) for _ in range(3)])
         self.assertAlmostEqual(accuracy, results["retrained"], places=6)
 
@@ -135,6 +136,7 @@ class FinetuneTest(unittest.TestCase):
         for options, words, absent in (
                 (["--data-only"], ["quant_en: 1"], ["weight_quant_param"]),
                 (["--weights-only"], ["weight_quant_param", "quant_en: false"], []),
+                (["--fold"], ["fold_batch_norm: 1"], []),
                 (["--sixteen", "conv"], ["quant_bits: 16", "quant_bits: 8"], []),
                 (["--bits", "16"], ["quant_bits: 16"], ["quant_bits: 8"]),
                 (["--exclude", "conv"], ['"drop_quant"'], ['"data_quant"'])):
@@ -214,7 +216,8 @@ class FinetuneTest(unittest.TestCase):
         done, out = self.new("--iterations", 2)
         self.assertEqual(done.returncode, 0, done.stderr)
         command = [sys.executable, SCRIPTS / "sample/digits/masters.py", out, "--base-lr", 0.001, "--iterations", 400]
-        text = subprocess.run(list(map(str, command)), env=ENVIRONMENT, capture_output=True, text=True, check=True).stdout
+        text = subprocess.run(list(map(str, command)), env=ENVIRONMENT, capture_output=True, text=True,
+                              check=True).stdout
         accuracy = [float(re.search(r"accuracy ([\d.]+)%", line)[1]) for line in text.splitlines()]
         self.assertGreater(accuracy[0], accuracy[1] + 25, text)
 

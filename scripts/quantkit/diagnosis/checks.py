@@ -29,7 +29,10 @@ def check_net(gfpq, file):
     """What `gfpq prototxt check` says of a quantised net."""
     # Exit code 1 says that there are errors; they are in the JSON.
     report = json.loads(tree.call_gfpq(gfpq, "prototxt", "check", file, "--json", accept=(0, 1)))
-    return [Finding(found["severity"], f"line {found['line']}, layer {found['layer']}: {found['message']}")
+    # A layer that is meant to stay float is none that stops anything.
+    level = {found["fault"]: "warning" if found["fault"] in ("unfed", "other-width") else found["severity"]
+             for found in report["findings"]}
+    return [Finding(level[found["fault"]], f"line {found['line']}, layer {found['layer']}: {found['message']}")
             for found in report["findings"]]
 
 
@@ -42,6 +45,14 @@ def check_frozen(net):
             findings.append(Finding("error", f"layer {layer.name}: its {what} would be trained as weights: give each "
                                              "of its param entries lr_mult: 0 decay_mult: 0"))
     return findings
+
+
+def check_folding(net, file):
+    """The chip's compiler folds BatchNorm before it quantises weights; a net that does not is judged too kindly."""
+    if any(layer.type == "BatchNorm" for layer in net.layer) and not net.weight_quant_param.fold_batch_norm:
+        return [Finding("note", f"{file} has BatchNorm layers, which the NNIE compiler folds into the weights "
+                                "before it quantises them: diagnose what `gfpq model fold` makes of net and model")]
+    return []
 
 
 def check_model(weights, net):
@@ -136,8 +147,8 @@ def _try(built, param, train, progress):
                                            f"more than {codes:.2g} codes in one iteration"))
     if low:
         name, codes = min(low, key=lambda entry: entry[1])
-        findings.append(Finding("warning", f"{rate} is too low for {_list(low)}: even if all {left} iterations went the "
-                                           f"same way, nine in ten of {name}'s weights would move by less than "
+        findings.append(Finding("warning", f"{rate} is too low for {_list(low)}: even if all {left} iterations went "
+                                           f"the same way, nine in ten of {name}'s weights would move by less than "
                                            f"{codes:.2g} codes"))
     if fixed:
         findings.append(Finding("note", f"weights that training does not move: {', '.join(fixed[:8])}"
@@ -146,7 +157,8 @@ def _try(built, param, train, progress):
         typical = float(np.median([np.median(codes, axis=0)[0] for name, codes in moved.items()
                                    if name not in frozen]))
         findings.append(Finding("ok", f"{rate} suits the numbers' size: in one iteration half of a layer's weights "
-                                      f"move by less than {typical:.2g} codes, in {left} by up to {typical * left:.3g}"))
+                                      f"move by less than {typical:.2g} codes, in {left} by up to "
+                                      f"{typical * left:.3g}"))
     return findings
 
 

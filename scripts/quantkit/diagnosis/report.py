@@ -10,7 +10,8 @@ SHOWN = 4
 
 STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; color: #1f2933; max-width: 1180px; margin: 24px auto; padding: 0 20px; }
-h1 { font-size: 24px; margin: 0 0 4px; } h2 { font-size: 19px; margin: 36px 0 6px; } h3 { font-size: 15px; margin: 18px 0 4px; }
+h1 { font-size: 24px; margin: 0 0 4px; } h2 { font-size: 19px; margin: 36px 0 6px; }
+h3 { font-size: 15px; margin: 18px 0 4px; }
 p { margin: 6px 0 10px; max-width: 78ch; } .small { color: #616e7c; font-size: 13px; }
 .verdict { background: #f3f6f9; border-left: 4px solid #2a7fb8; padding: 10px 14px; margin: 14px 0; max-width: none; }
 .scroll { max-height: 640px; overflow: auto; border: 1px solid #e4e7eb; border-radius: 4px; }
@@ -23,8 +24,10 @@ tr:nth-child(even) td { background: #fafbfc; } tr.bad td { background: #fdecee; 
 .bar { display: inline-block; width: 70px; height: 9px; background: #edf0f3; margin-left: 7px; text-align: left; }
 .bar i { display: block; height: 9px; background: #2a7fb8; } tr.bad .bar i { background: #d1495b; }
 img { max-width: 100%; display: block; } ul { padding-left: 0; list-style: none; } li { margin: 4px 0; }
-.tag { display: inline-block; min-width: 62px; text-align: center; border-radius: 3px; font-size: 12px; color: #fff; margin-right: 8px; }
-.ok { background: #3a8f5d; } .note { background: #7b8794; } .warning { background: #c98a1b; } .error { background: #c43d4f; }
+.tag { display: inline-block; min-width: 62px; text-align: center; border-radius: 3px; font-size: 12px; color: #fff;
+  margin-right: 8px; }
+.ok { background: #3a8f5d; } .note { background: #7b8794; } .warning { background: #c98a1b; } 
+.error { background: #c43d4f; }
 """
 
 
@@ -135,16 +138,17 @@ class Diagnosis:
         for layer in self.layers:
             output = layer.output
             cells = [_bar(output.cosine, 1.0, f"{output.cosine:.4f}"),
-                     "exact" if output.sqnr is None else f"{output.sqnr:.1f}", f"{output.low:.3g} … {output.high:.3g}"]
+                     "exact" if output.sqnr is None else f"{output.sqnr:.1f}",
+                     f"{output.low:.3g} … {output.high:.3g}"]
             for part in (layer.data, layer.weights):
                 cells += ["", ""] if part is None or part.top is None else [str(part.bits), _share(part.flushed_share)]
             cells.append("" if layer.data is None or layer.data.top is None else _share(layer.data.saturated_share))
             rows.append(([str(self.number[layer.name]), layer.name, layer.kind], cells, layer.suspect))
         heads = ["cosine similarity", "SQNR, dB", "range in float", "data bits", "to zero", "weight bits", "to zero",
                  "data saturated"]
-        text = (f"<p>Each layer's output in the quantised net beside the float net's on the same samples. Marked: cosine "
-                f"similarity under {SUSPECT}. To zero: the share of the values other than zero that quantisation makes "
-                "zero.</p>" f"<img alt='similarity along the net' src='{pictures.depth(self.layers)}'>"
+        text = (f"<p>Each layer's output in the quantised net beside the float net's on the same samples. Marked: "
+                f"cosine similarity under {SUSPECT}. To zero: the share of the values other than zero that quantisation "
+                "makes zero.</p>" f"<img alt='similarity along the net' src='{pictures.depth(self.layers)}'>"
                 f"<div class='scroll'>{_table(['no.', 'layer', 'type'], heads, rows)}</div>")
         by_name = {layer.name: layer for layer in self.layers}
         shown = [by_name[entry.unit.name] for entry in self.ranked if entry.unit.name in by_name][:SHOWN]
@@ -158,8 +162,8 @@ class Diagnosis:
         if pictured:
             text += "<h3>Their feature maps on the first sample, strongest channels</h3>"
         for layer in pictured:
-            text += (f"<p class='small'>{html.escape(layer.name)}, each channel in its own colours, the difference in the "
-                     f"same</p><img alt='' style='max-width: 640px' src='{pictures.maps(layer)}'>")
+            text += (f"<p class='small'>{html.escape(layer.name)}, each channel in its own colours, the difference in "
+                     f"the same</p><img alt='' style='max-width: 640px' src='{pictures.maps(layer)}'>")
         return text
 
     def _ranking_part(self):
@@ -183,8 +187,8 @@ class Diagnosis:
                  + _table(["in 16 bits"], [*labels, "output error"], rows) + "</div>")
         if self.sixteen:
             options = " ".join(f"--sixteen '{name}'" for name in self.sixteen)
-            text += (f"<p>For training: <code>gfpq prototxt add-quant {html.escape(options)} …</code>, or finetune.py with "
-                     "the same options. For the NNIE compiler: end these layers' names in <code>_hp</code>.</p>")
+            text += (f"<p>For training: <code>gfpq prototxt add-quant {html.escape(options)} …</code>, or "
+                     "finetune.py with the same options. For the NNIE compiler: end these layers' names in <code>_hp</code>.</p>")
         return text
 
     def _checks_part(self):

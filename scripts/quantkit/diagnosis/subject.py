@@ -1,8 +1,8 @@
 """The net under diagnosis, in a form whose layers can be quantised one by one.
 
 Its data is read once and kept, so that every variant sees the same batches; it is reduced to phase TEST; and each layer
-that reads quantised data gets a Quant layer of its own, so that one layer's data can be float while another's that reads
-the same blob is not. Blob names stay, so the variants' feature maps compare by name.
+that reads quantised data gets a Quant layer of its own, so that one layer's data can be float while another's that
+reads the same blob is not. Blob names stay, so the variants' feature maps compare by name.
 """
 
 import math

@@ -33,6 +33,8 @@ BITS = (8, 16)
 EXAMPLES = ("lenet", "residual", "depthwise", "motion")
 # Those whose BatchNorm is folded before they are quantised; a folded net has a solver of its own.
 FOLDED = ("motion",)
+# Further options of finetune.py: a net that quantisation ruins has a longer way to go.
+OPTIONS = {"motion": ["--base-lr", "0.01"]}
 # The difference between two frames that a sensor at rest gives, in units of its full scale.
 SENSOR_NOISE = 0.0013
 
@@ -88,7 +90,7 @@ def run_seed(example, seed, gfpq, iterations):
         solver, weights = f"{example}_folded_solver.prototxt", "folded.caffemodel"
     result = {}
     for bits in BITS:
-        options = ["--bits", bits, "--seed", seed, "--caffe", CAFFE, "--gfpq", gfpq]
+        options = ["--bits", bits, "--seed", seed, "--caffe", CAFFE, "--gfpq", gfpq, *OPTIONS.get(example, [])]
         if iterations is not None:
             options += ["--iterations", iterations]
         shutil.rmtree(f"bits{bits}", ignore_errors=True)
@@ -99,7 +101,8 @@ def run_seed(example, seed, gfpq, iterations):
 
 
 def table(example, results):
-    lines = [f"{example:<10} {'bits':>4}  {'stage':<10} {'accuracy':>8}  {'spread':>6}  {'lost':>7}  {'error':>6}   seeds"]
+    lines = [f"{example:<10} {'bits':>4}  {'stage':<10} {'accuracy':>8}  {'spread':>6}  {'lost':>7}  {'error':>6}   "
+             "seeds"]
     base = np.array(results[32, "float"])
     for (bits, stage), values in results.items():
         values = np.array(values)
@@ -108,7 +111,8 @@ def table(example, results):
         error = lost.std(ddof=1) / np.sqrt(len(lost)) if len(values) > 1 else 0.0
         cells = "" if stage == "float" else f"{100 * lost.mean():+6.2f}%  {100 * error:5.2f}%"
         each = " ".join(f"{100 * value:.2f}" for value in values)
-        lines.append(f"{'':<10} {bits:>4}  {stage:<10} {100 * values.mean():7.2f}%  {100 * spread:5.2f}%  {cells:<15}   {each}")
+        lines.append(f"{'':<10} {bits:>4}  {stage:<10} {100 * values.mean():7.2f}%  {100 * spread:5.2f}%  "
+                     f"{cells:<15}   {each}")
     return "\n".join(lines)
 
 
@@ -138,9 +142,9 @@ def main():
             report.setdefault(example, {}).setdefault((bits, stage), []).append(value)
     for example, results in report.items():
         print(table(example, results))
-    print(f"Means over {arguments.seeds} seeds, each with its own split of 1797 digits ({TEST_IMAGES} of them the test set) "
-          "and its own initialisation.\nSpread: standard deviation over the seeds. Lost: against the same seed's float "
-          "accuracy; error: the standard error of that mean.")
+    print(f"Means over {arguments.seeds} seeds, each with its own split of 1797 digits ({TEST_IMAGES} of them the test "
+          "set) and its own initialisation.\nSpread: standard deviation over the seeds. Lost: against the same seed's "
+          "float accuracy; error: the standard error of that mean.")
     rows = [{"example": example, "bits": bits, "stage": stage, "accuracy": values}
             for example, results in report.items() for (bits, stage), values in results.items()]
     (out / "report.json").write_text(json.dumps({"results": rows}, indent=1) + "\n")

@@ -1,8 +1,9 @@
 #!/usr/bin/python3
-"""Why weights have float masters: the same retraining with them, and with weights overwritten by their quantised values.
+"""Why weights have float masters: the same training with them, and with weights overwritten by quantised values.
 
 Takes the folder of a finished scripts/finetune.py, and trains its quantised net anew, from the fillers' weights, at a
-learning rate so small that steps are smaller than a code. Prints the training loss, the test figures, and how many weights have another code.
+learning rate so small that steps are smaller than a code. Prints
+the training loss, the test figures, and how many weights have another code.
 Usage: masters.py OUT [--base-lr 0.0005] [--iterations 400]        PYTHONPATH names a patched Caffe's python folder
 """
 
@@ -78,8 +79,8 @@ def main():
         loss, figures, shown, changed = train(library, whole.param, bits, arguments.iterations,
                                               settings["seed"], overwrite)
         results[name] = {"training_loss": loss, "figures": figures, "changed": changed}
-        print(f"{name:<14} training loss {loss:.4f}, {', '.join(shown)}, {100 * changed:.2f}% of weights have another code",
-              flush=True)
+        print(f"{name:<14} training loss {loss:.4f}, {', '.join(shown)}, "
+              f"{100 * changed:.2f}% of weights have another code", flush=True)
     return results
 
 
