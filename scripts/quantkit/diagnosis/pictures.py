@@ -57,7 +57,7 @@ def magnitudes(layer):
         low, high = np.log2(losses.bottom), np.log2(losses.top)
         axis.axvspan(low, high, color="#e3f1e6", zorder=0)
         shares = 100 * losses.histogram / losses.nonzero
-        outside = (centres < low) | (centres > high)
+        outside = (centres < low) | (Losses.EDGES[:-1] > high)
         axis.bar(centres[~outside], shares[~outside], width=0.45, color=GOOD)
         axis.bar(centres[outside], shares[outside], width=0.45, color=BAD)
         seen = np.flatnonzero(shares > 0.02)
