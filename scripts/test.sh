@@ -40,6 +40,13 @@ rust_style() {
 
 rust_tests() { cargo test --release; }
 
+# The kernels: every float32 pattern on the host, every architecture of every NVRTC and ptxas.
+gpu_kernels() {
+  GFPQ_NVRTC=$(scripts/nvrtc.sh)
+  export GFPQ_NVRTC
+  cargo test --release --test cuda -- --include-ignored --nocapture
+}
+
 vendor_library() {
   local lib
   lib=$(scripts/vendor.sh)
@@ -105,6 +112,7 @@ step setup scripts/setup.sh
 step package scripts/package.sh
 step rust_style rust_style
 step rust_tests rust_tests
+step gpu_kernels gpu_kernels
 step vendor_library vendor_library
 step swap tests/swap/run.sh
 step stock_caffe stock_caffe

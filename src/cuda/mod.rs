@@ -1,5 +1,8 @@
 //! NVIDIA GPUs, through a driver that is looked for at run time: nothing here needs CUDA to build or to load.
 
+pub mod nvrtc;
+pub mod source;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use cudarc::driver::{CudaContext, DriverError};
