@@ -107,11 +107,11 @@ GFPQ_DEVICE typename Bits<T>::Word Number(T x) {
 }
 
 // Finds the data's delta and leaves in scratch->delta the larger of it and the
-// one before: `before`, or with `seen` the one in range[1], where range[0], its
-// bits, is not 0. `range`, unless null, is set to (bits, delta).
+// one before: `before`, and that of `range`, unless null, which is (bits, delta),
+// set here, where bits is 0 for a range that has seen no data.
 template <typename T, typename F>
 GFPQ_DEVICE void RangePass(const T* source, u64 count, int before, T* range,
-    bool seen, Scratch* scratch) {
+    Scratch* scratch) {
   const Tiling<T> tiling(source, count);
   const Pack<T>* const packs =
       reinterpret_cast<const Pack<T>*>(source + tiling.head);
@@ -145,7 +145,7 @@ GFPQ_DEVICE void RangePass(const T* source, u64 count, int before, T* range,
   scratch->done = 0;
   int delta = DeltaOf<T, F>(static_cast<typename Bits<T>::Word>(found));
   if (range != 0) {
-    if (seen && range[0] != 0) {
+    if (range[0] != 0) {
       delta = Max(delta, static_cast<int>(range[1]));
     }
     range[0] = F::kBits;
@@ -164,11 +164,11 @@ struct Shared {
 };
 
 // Source and destination are the same, or do not overlap. The delta is that of
-// `scratch`, else that of `range`, else the one given, by which is not null.
+// `scratch`, unless null, else the one given.
 // `nonfinite`, unless null, is set to 1 if the source has a NaN or infinity.
 template <typename T, typename F>
 GFPQ_DEVICE void ApplyPass(const T* source, T* destination, u64 count,
-    int delta, const T* range, const Scratch* scratch, u32* nonfinite) {
+    int delta, const Scratch* scratch, u32* nonfinite) {
   typedef typename Bits<T>::Word Word;
   const Word mantissa = (static_cast<Word>(1) << Bits<T>::kMantissa) - 1;
   __shared__ Shared<T, F> shared;
@@ -179,8 +179,7 @@ GFPQ_DEVICE void ApplyPass(const T* source, T* destination, u64 count,
     shared.mantissas[i] = F::Values(T())[i] & mantissa;
   }
   if (threadIdx.x == 0) {
-    shared.delta = scratch != 0 ? scratch->delta :
-        range != 0 ? static_cast<int>(range[1]) : delta;
+    shared.delta = scratch != 0 ? scratch->delta : delta;
     if (IsInRange<F>(shared.delta)) {
       shared.limits = LimitsOf<T, F>(shared.delta);
     }
@@ -230,16 +229,14 @@ GFPQ_DEVICE void ApplyPass(const T* source, T* destination, u64 count,
 #define GFPQ_KERNELS(name, T, F) \
   extern "C" __global__ void __launch_bounds__(gfpq::kThreads) \
   gfpq_range_##name(const T* source, gfpq::u64 count, int before, T* range, \
-      int seen, gfpq::Scratch* scratch) { \
-    gfpq::RangePass<T, gfpq::F>(source, count, before, range, seen != 0, \
-        scratch); \
+      gfpq::Scratch* scratch) { \
+    gfpq::RangePass<T, gfpq::F>(source, count, before, range, scratch); \
   } \
   extern "C" __global__ void __launch_bounds__(gfpq::kThreads) \
   gfpq_apply_##name(const T* source, T* destination, gfpq::u64 count, \
-      int delta, const T* range, const gfpq::Scratch* scratch, \
-      gfpq::u32* nonfinite) { \
-    gfpq::ApplyPass<T, gfpq::F>(source, destination, count, delta, range, \
-        scratch, nonfinite); \
+      int delta, const gfpq::Scratch* scratch, gfpq::u32* nonfinite) { \
+    gfpq::ApplyPass<T, gfpq::F>(source, destination, count, delta, scratch, \
+        nonfinite); \
   }
 
 GFPQ_KERNELS(float_8, float, Eight)

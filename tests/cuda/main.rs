@@ -2,6 +2,7 @@
 
 mod arithmetic;
 mod compile;
+mod fake;
 
 #[path = "../quant/random.rs"]
 mod random;
