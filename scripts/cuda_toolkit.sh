@@ -27,7 +27,8 @@ done
 usr=$dir.part/usr
 toolkit=$usr/lib/nvidia-cuda-toolkit
 rm "$toolkit/bin/nvcc.profile"
-sed "s|/usr/|$dir/usr/|g" "$dir.part/etc/nvcc.profile" > "$toolkit/bin/nvcc.profile"
+sed "s|/usr/|$dir/usr/|g; s|^#INCLUDES.*|INCLUDES += \"-I$dir/include\" \$(_SPACE_)|" "$dir.part/etc/nvcc.profile" \
+  > "$toolkit/bin/nvcc.profile"
 mkdir "$dir.part/bin"
 ln -s usr/include "$dir.part/include"
 ln -s usr/lib/x86_64-linux-gnu "$dir.part/lib64"

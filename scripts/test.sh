@@ -124,6 +124,7 @@ step nets_in_caffe nets_in_caffe
 step python_tests python_tests
 step short_training short_training
 step give_back give_back
+step gpu_build scripts/test_gpu_build.sh
 
 echo
 for name in "${failed[@]}"; do

@@ -405,3 +405,27 @@ fn every_refusal_says_why_and_what_to_do() {
         eprintln!("SKIPPED: this machine has an NVRTC, so how it is without one is not tried");
     }
 }
+
+/// The tests for real GPUs, and what they are called through: the C++ interface of the library as it is shipped.
+#[test]
+fn the_tests_for_a_real_gpu_pass_on_this_one() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let target = env::var("CARGO_TARGET_DIR").map_or_else(|_| root.join("target"), PathBuf::from);
+    let library = target.join("dist/GFPQLibs/lib/libgfpq.so.1");
+    if !library.exists() {
+        eprintln!("SKIPPED: no {}: scripts/package.sh makes it", library.display());
+        return;
+    }
+    for (script, expected) in [("tests/python/test_gpu.py", "OK"), ("scripts/bench_gpu.py", "| float64 | 16 | INIT |")]
+    {
+        let mut command = Command::new("/usr/bin/python3");
+        command.arg(root.join(script)).current_dir(root).env("PYTHONPATH", root.join("scripts"));
+        command.env("GFPQ_LIB", &library).env("LD_LIBRARY_PATH", &fakes().1).env("GFPQ_SHORT", "1");
+        if script.ends_with("bench_gpu.py") {
+            command.args(["--count", "4096", "--repeat", "2"]);
+        }
+        let output = command.output().unwrap();
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(output.status.success() && text.contains(expected) && !text.contains("SKIPPED"), "{script}: {text}");
+    }
+}

@@ -320,6 +320,66 @@ CUresult cuLaunchKernel(CUfunction function, unsigned int blocks,
   return 0;
 }
 
+// What programs call that have GPU memory of their own.
+
+CUresult cuDevicePrimaryCtxRelease_v2(CUdevice) {
+  return 0;
+}
+
+CUresult cuStreamCreate(CUstream* stream, unsigned int) {
+  *stream = new int;
+  return 0;
+}
+
+CUresult cuStreamDestroy_v2(CUstream) {
+  return 0;
+}
+
+CUresult cuStreamQuery(CUstream) {
+  std::lock_guard<std::recursive_mutex> lock(mutex);
+  return queue.empty() ? 0 : 600;
+}
+
+CUresult cuEventElapsedTime(float* milliseconds, CUevent, CUevent) {
+  *milliseconds = 1;
+  return 0;
+}
+
+CUresult cuMemAllocHost_v2(void** address, size_t size) {
+  FAKE_IN_CONTEXT(cuMemAllocHost)
+  *address = reinterpret_cast<void*>(Allocate(size, 1, 0));
+  return 0;
+}
+
+CUresult cuMemFree_v2(CUdeviceptr address) {
+  FAKE_BEGIN(cuMemFree)
+  Drain();
+  free(reinterpret_cast<void*>(address));
+  return memory.erase(address) == 1 ? 0 : kInvalidValue;
+}
+
+CUresult cuMemcpyHtoD_v2(CUdeviceptr to, const void* from, size_t size) {
+  FAKE_IN_CONTEXT(cuMemcpyHtoD)
+  Drain();
+  memcpy(reinterpret_cast<void*>(to), from, size);
+  return 0;
+}
+
+CUresult cuMemcpyDtoH_v2(void* to, CUdeviceptr from, size_t size) {
+  FAKE_IN_CONTEXT(cuMemcpyDtoH)
+  Drain();
+  memcpy(to, reinterpret_cast<void*>(from), size);
+  return 0;
+}
+
+CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t size,
+    CUstream) {
+  FAKE_IN_CONTEXT(cuMemcpyDtoDAsync)
+  queue.push_back(std::bind(memcpy, reinterpret_cast<void*>(to),
+      reinterpret_cast<void*>(from), size));
+  return 0;
+}
+
 CUresult cuGetErrorName(CUresult, const char** name) {
   *name = "CUDA_ERROR_FAKE";
   return 0;
