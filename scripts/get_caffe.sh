@@ -8,34 +8,11 @@ dir=${1:?usage: scripts/get_caffe.sh DIR}
 if [ -e "$dir/Makefile" ]; then
   exit 0
 fi
-debian_mirror() {
-  apt-get indextargets --format '$(SITE) $(ORIGIN) $(REPO_URI)' 'Created-By: Packages' |
-    awk '/ Debian / && !/security/ { print $3; exit }'
-}
-mirror=$(debian_mirror)
-if [ -z "$mirror" ]; then
-  # Whose an archive is stands in its index, which is not here yet.
-  apt-get update -qq >&2 || true
-  mirror=$(debian_mirror)
-fi
-if [ -z "$mirror" ]; then
-  echo "get_caffe.sh: this machine's apt sources name no Debian mirror. Add one, or give a Caffe tree with --caffe" >&2
-  exit 1
-fi
-
+# shellcheck source=scripts/debian.sh
+source "$(dirname "$0")/debian.sh"
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-mkdir -p "$scratch/parts" "$scratch/lists/partial" "$scratch/cache/archives/partial"
-cat > "$scratch/parts/caffe.sources" <<EOF
-Types: deb-src
-URIs: $mirror
-Suites: bullseye
-Components: main
-Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
-EOF
-apt=(apt-get -qq -o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts="$scratch/parts"
-  -o Dir::State::Lists="$scratch/lists" -o Dir::Cache="$scratch/cache" -o APT::Sandbox::User=root)
-"${apt[@]}" update >&2
+private_apt "$scratch" deb-src bullseye main
 (cd "$scratch" && "${apt[@]}" source --download-only caffe >&2)
 
 # The archive has no folder of its own; DIR appears when it is whole.

@@ -40,6 +40,13 @@ rust_style() {
 
 rust_tests() { cargo test --release; }
 
+# The kernels: every float32 pattern on the host, every architecture of every NVRTC and ptxas.
+gpu_kernels() {
+  GFPQ_NVRTC=$(scripts/nvrtc.sh)
+  export GFPQ_NVRTC
+  cargo test --release --test cuda -- --include-ignored --nocapture
+}
+
 vendor_library() {
   local lib
   lib=$(scripts/vendor.sh)
@@ -114,6 +121,7 @@ step setup scripts/setup.sh
 step package scripts/package.sh
 step rust_style rust_style
 step rust_tests rust_tests
+step gpu_kernels gpu_kernels
 step vendor_library vendor_library
 step swap tests/swap/run.sh
 step stock_caffe stock_caffe
@@ -126,6 +134,7 @@ step python_tests python_tests
 step short_training short_training
 step same_training same_training
 step give_back give_back
+step gpu_build scripts/test_gpu_build.sh
 
 echo
 for name in "${failed[@]}"; do

@@ -1,7 +1,7 @@
 //! The GFPQ quantiser of HiSilicon's NNIE, and what puts it into Caffe.
 //!
 //! A folder is a capability, and knows only those below it: `cli` → `patch`, `caffemodel` → `prototxt` →
-//! `quant`; `ffi`, `bench` → `quant`.
+//! `quant`; `bench` → `quant`; `ffi` → `cuda`, `quant`; `cuda` → `quant`.
 
 pub mod bench;
 pub mod caffemodel;

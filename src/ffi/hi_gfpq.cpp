@@ -1,10 +1,15 @@
-// The vendor's interface, and ours beyond it, on the bridge: checks pointers, turns exceptions into
-// return codes, and writes an error's one line.
+// The vendor's interface, and ours beyond it, on the bridge: checks pointers,
+// turns exceptions into return codes, and writes an error's one line.
 
+#include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 #include <algorithm>
 #include <array>
@@ -84,10 +89,9 @@ bool Overlap(const T* source, const T* destination, unsigned int count) {
   return from != to && (from < to ? to - from : from - to) < size;
 }
 
-// From `source` into `destination`, or in place where they are the same.
+// What is wrong with a pair of tensors, or NULL.
 template <typename T>
-int Quantise(const char* function, const T* source, T* destination,
-    unsigned int count, unsigned int bits, GFPQ_PARAM_ST* param) {
+const char* Flaw(const T* source, const T* destination, unsigned int count) {
   const char* flaw = Flaw(source);
   if (flaw == NULL) {
     flaw = Flaw(destination);
@@ -95,24 +99,35 @@ int Quantise(const char* function, const T* source, T* destination,
   if (flaw == NULL && Overlap(source, destination, count)) {
     flaw = "source and destination overlap";
   }
+  return flaw;
+}
+
+// Whether the CPU can read the first values: not those in GPU memory. The
+// kernel looks at the address, and then refuses the call for its first argument.
+template <typename T>
+bool IsReadable(const T* data, unsigned int count) {
+#ifdef __linux__
+  // The look takes 0.1 microseconds: not worth it for a few values.
+  if (static_cast<size_t>(count) * sizeof(T) >= 65536) {
+    const int before = errno;
+    const uintptr_t address = reinterpret_cast<uintptr_t>(data) & ~7ull;
+    const bool is_readable =
+        syscall(SYS_rt_sigprocmask, ~0, address, NULL, 8) == 0 ||
+        errno != EFAULT;
+    errno = before;
+    return is_readable;
+  }
+#endif
+  return true;
+}
+
+template <typename Body>
+int Guarded(const char* function, const char* flaw, Body body) {
   if (flaw != NULL) {
     return Fail(function, GFPQ_ERR_BAD_PARAMETERS, flaw);
   }
   try {
-    rust::Box<gfpq::Param> scale = ReadParam(param);
-    const uint32_t mode =
-        param == NULL ? static_cast<uint32_t>(GFPQ_MODE_INIT) : param->mode;
-    if (source == destination) {
-      QuantiseSlice(rust::Slice<T>(destination, count), bits, mode, &*scale);
-    } else {
-      QuantiseSlices(rust::Slice<const T>(source, count),
-          rust::Slice<T>(destination, count), bits, mode, &*scale);
-    }
-    if (param != NULL && mode != GFPQ_MODE_APPLY_ONLY) {
-      const std::array<uint8_t, GFPQ_PARAM_LEN> bytes =
-          gfpq::param_to_bytes(*scale);
-      std::copy(bytes.begin(), bytes.end(), param->buf);
-    }
+    body();
     return GFPQ_SUCCESS;
   } catch (const rust::Error& error) {
     return Fail(function, error);
@@ -125,12 +140,85 @@ int Quantise(const char* function, const T* source, T* destination,
   }
 }
 
-int QuantiseGpu(const char* function, const void* data) {
-  if (data == NULL) {
-    return Fail(function, GFPQ_ERR_BAD_PARAMETERS, "data is a null pointer");
+uint32_t Mode(const GFPQ_PARAM_ST* param) {
+  return param == NULL ? static_cast<uint32_t>(GFPQ_MODE_INIT) : param->mode;
+}
+
+bool IsWritten(const GFPQ_PARAM_ST* param) {
+  return param != NULL && param->mode != GFPQ_MODE_APPLY_ONLY;
+}
+
+void WriteParam(const gfpq::Param& scale, GFPQ_PARAM_ST* param) {
+  if (IsWritten(param)) {
+    const std::array<uint8_t, GFPQ_PARAM_LEN> bytes =
+        gfpq::param_to_bytes(scale);
+    std::copy(bytes.begin(), bytes.end(), param->buf);
   }
-  return Fail(function, GFPQ_ERR_NOT_SUPPORT,
-      "this build has no GPU support: use CPU mode");
+}
+
+// From `source` into `destination`, or in place where they are the same.
+template <typename T>
+int Quantise(const char* function, const T* source, T* destination,
+    unsigned int count, unsigned int bits, GFPQ_PARAM_ST* param) {
+  const char* flaw = Flaw(source, destination, count);
+  if (flaw == NULL &&
+      !(IsReadable(source, count) && IsReadable(destination, count))) {
+    flaw = "data is not in CPU memory: for GPU memory call the function of "
+        "this name that ends in _GPU";
+  }
+  return Guarded(function, flaw, [&] {
+    rust::Box<gfpq::Param> scale = ReadParam(param);
+    if (source == destination) {
+      QuantiseSlice(rust::Slice<T>(destination, count), bits, Mode(param),
+          &*scale);
+    } else {
+      QuantiseSlices(rust::Slice<const T>(source, count),
+          rust::Slice<T>(destination, count), bits, Mode(param), &*scale);
+    }
+    WriteParam(*scale, param);
+  });
+}
+
+template <typename T>
+gfpq::GpuTensor Tensor(const T* source, T* destination, unsigned int count,
+    unsigned int bits, unsigned int* nonfinite, void* stream) {
+  gfpq::GpuTensor tensor;
+  tensor.is_double = sizeof(T) == sizeof(double);
+  tensor.source = reinterpret_cast<uintptr_t>(source);
+  tensor.destination = reinterpret_cast<uintptr_t>(destination);
+  tensor.count = count;
+  tensor.bits = bits;
+  tensor.nonfinite = reinterpret_cast<uintptr_t>(nonfinite);
+  tensor.stream = reinterpret_cast<uintptr_t>(stream);
+  return tensor;
+}
+
+template <typename T>
+int QuantiseGpu(const char* function, const T* source, T* destination,
+    unsigned int count, unsigned int bits, GFPQ_PARAM_ST* param,
+    unsigned int* nonfinite, void* stream) {
+  return Guarded(function, Flaw(source, destination, count), [&] {
+    rust::Box<gfpq::Param> scale = ReadParam(param);
+    gfpq::quantise_gpu(
+        Tensor(source, destination, count, bits, nonfinite, stream),
+        Mode(param), *scale, IsWritten(param));
+    WriteParam(*scale, param);
+  });
+}
+
+template <typename T>
+int QuantiseGpuWithRange(const char* function, const T* source, T* destination,
+    unsigned int count, unsigned int bits, T* range, unsigned int* nonfinite,
+    void* stream) {
+  const char* flaw = Flaw(source, destination, count);
+  if (flaw == NULL && Flaw(range) != NULL) {
+    flaw = "range is a null pointer or not aligned to its type";
+  }
+  return Guarded(function, flaw, [&] {
+    gfpq::quantise_gpu_with_range(
+        Tensor(source, destination, count, bits, nonfinite, stream),
+        reinterpret_cast<uintptr_t>(range));
+  });
 }
 
 }  // namespace
@@ -163,19 +251,50 @@ int GFPQ_QuantAndDeQuantTo(const double* source, double* destination,
       param);
 }
 
-int HI_GFPQ_QuantAndDeQuant_GPU(float* data, unsigned int, unsigned int,
-    GFPQ_PARAM_ST*, void*, void*) {
-  return QuantiseGpu("HI_GFPQ_QuantAndDeQuant_GPU", data);
+int HI_GFPQ_QuantAndDeQuant_GPU(float* data, unsigned int count,
+    unsigned int bits, GFPQ_PARAM_ST* param, void* cuda_stream, void*) {
+  return QuantiseGpu("HI_GFPQ_QuantAndDeQuant_GPU", data, data, count, bits,
+      param, NULL, cuda_stream);
 }
 
-int HI_GFPQ_QuantAndDeQuant_GPU(double* data, unsigned int, unsigned int,
-    GFPQ_PARAM_ST*, void*, void*) {
-  return QuantiseGpu("HI_GFPQ_QuantAndDeQuant_GPU", data);
+int HI_GFPQ_QuantAndDeQuant_GPU(double* data, unsigned int count,
+    unsigned int bits, GFPQ_PARAM_ST* param, void* cuda_stream, void*) {
+  return QuantiseGpu("HI_GFPQ_QuantAndDeQuant_GPU", data, data, count, bits,
+      param, NULL, cuda_stream);
 }
 
-int HI_GFPQ_QuantAndDeQuant_GPU_PY(float* data, unsigned int, unsigned int,
-    GFPQ_PARAM_ST*, void*, void*) {
-  return QuantiseGpu("HI_GFPQ_QuantAndDeQuant_GPU_PY", data);
+int HI_GFPQ_QuantAndDeQuant_GPU_PY(float* data, unsigned int count,
+    unsigned int bits, GFPQ_PARAM_ST* param, void* cuda_stream, void*) {
+  return QuantiseGpu("HI_GFPQ_QuantAndDeQuant_GPU_PY", data, data, count, bits,
+      param, NULL, cuda_stream);
+}
+
+int GFPQ_QuantAndDeQuantTo_GPU(const float* source, float* destination,
+    unsigned int count, unsigned int bits, GFPQ_PARAM_ST* param,
+    unsigned int* nonfinite, void* cuda_stream) {
+  return QuantiseGpu("GFPQ_QuantAndDeQuantTo_GPU", source, destination, count,
+      bits, param, nonfinite, cuda_stream);
+}
+
+int GFPQ_QuantAndDeQuantTo_GPU(const double* source, double* destination,
+    unsigned int count, unsigned int bits, GFPQ_PARAM_ST* param,
+    unsigned int* nonfinite, void* cuda_stream) {
+  return QuantiseGpu("GFPQ_QuantAndDeQuantTo_GPU", source, destination, count,
+      bits, param, nonfinite, cuda_stream);
+}
+
+int GFPQ_QuantAndDeQuantRange_GPU(const float* source, float* destination,
+    unsigned int count, unsigned int bits, float* range,
+    unsigned int* nonfinite, void* cuda_stream) {
+  return QuantiseGpuWithRange("GFPQ_QuantAndDeQuantRange_GPU", source,
+      destination, count, bits, range, nonfinite, cuda_stream);
+}
+
+int GFPQ_QuantAndDeQuantRange_GPU(const double* source, double* destination,
+    unsigned int count, unsigned int bits, double* range,
+    unsigned int* nonfinite, void* cuda_stream) {
+  return QuantiseGpuWithRange("GFPQ_QuantAndDeQuantRange_GPU", source,
+      destination, count, bits, range, nonfinite, cuda_stream);
 }
 
 int HI_GFPQ_GetInfo(GFPQ_INFO_ST* info) {

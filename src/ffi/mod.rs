@@ -3,6 +3,8 @@
 //! An error reaches C++ as a `rust::Error` whose `what()` begins with the interface's return code in hexadecimal. A
 //! panic is caught here and becomes such an error: it never crosses into C++.
 
+mod gpu;
+
 use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,6 +13,17 @@ use crate::quant::{self, Bits, Element, Mode, Param};
 
 #[cxx::bridge(namespace = "gfpq")]
 mod bridge {
+    /// A tensor in GPU memory: see `cuda::Tensor`.
+    struct GpuTensor {
+        is_double: bool,
+        source: usize,
+        destination: usize,
+        count: u32,
+        bits: u32,
+        nonfinite: usize,
+        stream: usize,
+    }
+
     extern "Rust" {
         /// A tensor's scale.
         type Param;
@@ -41,12 +54,21 @@ mod bridge {
             mode: u32,
             param: &mut Param,
         ) -> Result<()>;
+
+        /// The same on a GPU. The parameter is returned, after a wait for the GPU, where `is_read` asks for it.
+        unsafe fn quantise_gpu(tensor: &GpuTensor, mode: u32, param: &mut Param, is_read: bool) -> Result<()>;
+        /// With a range in GPU memory.
+        unsafe fn quantise_gpu_with_range(tensor: &GpuTensor, range: usize) -> Result<()>;
     }
 }
+
+use gpu::{quantise_gpu, quantise_gpu_with_range};
 
 const GENERIC: u32 = 0xffff_0000;
 const BAD_FORMAT: u32 = 0xffff_0005;
 const BAD_PARAMETERS: u32 = 0xffff_0006;
+const OUT_OF_MEMORY: u32 = 0xffff_000c;
+const NOT_SUPPORT: u32 = 0xffff_0011;
 
 /// An error on its way to C++: the interface's return code and one line.
 #[derive(Debug)]
@@ -72,10 +94,10 @@ impl From<quant::Error> for Refusal {
 }
 
 /// Runs `body`, a panic becoming an error.
-fn guarded<T>(body: impl FnOnce() -> Result<T, quant::Error>) -> Result<T, Refusal> {
+fn guarded<T>(body: impl FnOnce() -> Result<T, Refusal>) -> Result<T, Refusal> {
     // What `body` borrows mutably is the caller's data: after a panic it may be half quantised, never invalid.
     match catch_unwind(AssertUnwindSafe(body)) {
-        Ok(result) => Ok(result?),
+        Ok(result) => result,
         Err(panic) => Err(Refusal { code: GENERIC, message: format!("internal error: {}", panic_text(&*panic)) }),
     }
 }
@@ -108,7 +130,7 @@ fn into<T: Element>(
 ) -> Result<(), Refusal> {
     guarded(|| {
         let (bits, mode) = checked(bits, mode)?;
-        quant::quantise_into(source, destination, bits, mode, param)
+        Ok(quant::quantise_into(source, destination, bits, mode, param)?)
     })
 }
 

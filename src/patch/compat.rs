@@ -28,12 +28,60 @@ impl Edit {
 }
 
 /// All of them.
-pub const EDITS: &[Edit] = &[Edit {
-    name: "protobuf-bytes-limit",
-    reason: "protobuf 3.18 and later give SetTotalBytesLimit one argument",
-    path: "src/caffe/util/io.cpp",
-    apply: one_bytes_limit,
-}];
+pub const EDITS: &[Edit] = &[
+    Edit {
+        name: "protobuf-bytes-limit",
+        reason: "protobuf 3.18 and later give SetTotalBytesLimit one argument",
+        path: "src/caffe/util/io.cpp",
+        apply: one_bytes_limit,
+    },
+    Edit {
+        name: "cuda-device-properties",
+        reason: "CUDA 13 took properties out of cudaDeviceProp that are only printed",
+        path: "src/caffe/common.cpp",
+        apply: without_removed_properties,
+    },
+    Edit {
+        name: "cuda-device-properties-test",
+        reason: "the same, in a test's listing",
+        path: "src/caffe/test/test_platform.cpp",
+        apply: without_removed_properties,
+    },
+];
+
+/// Leaves statements out that name a property which CUDA 13 has no longer.
+fn without_removed_properties(text: &mut Text) -> bool {
+    const REMOVED: [&str; 3] = [".clockRate", ".deviceOverlap", ".kernelExecTimeoutEnabled"];
+    let mut from = 0;
+    let mut edited = false;
+    while let Some(found) = REMOVED.iter().filter_map(|name| text.as_str()[from..].find(name)).min() {
+        let at = from + found;
+        let Some(end) = text.as_str()[at..].find(';').map(|semicolon| text.end_of_logical_line(at + semicolon)) else {
+            break;
+        };
+        // The statement begins on the line after the one that ends the last, or that is the preprocessor's.
+        let mut start = text.start_of_line(at);
+        let mut before = "";
+        while start > 0 {
+            let previous = text.start_of_line(start - 1);
+            before = text.as_str()[previous..start].trim();
+            if before.ends_with([';', '{', '}']) || before.starts_with('#') {
+                break;
+            }
+            start = previous;
+        }
+        if before.starts_with("#if CUDART_VERSION") {
+            from = end;
+            continue;
+        }
+        let guarded =
+            format!("#if CUDART_VERSION < 13000\n{}#endif\n", text.as_str()[start..end].replace("\r\n", "\n"));
+        from = start + guarded.len();
+        text.replace(start..end, &guarded);
+        edited = true;
+    }
+    edited
+}
 
 /// Keeps the old call for the protobuf of its time, which had no other.
 fn one_bytes_limit(text: &mut Text) -> bool {
@@ -62,6 +110,19 @@ fn one_bytes_limit(text: &mut Text) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn removed_properties_are_left_out_once() {
+        let mut text = Text::from_bytes(
+            b"  f(prop.warpSize);\n  LOG(INFO) << \"Overlap: \"\n      << (prop.deviceOverlap ? 1 : 0);\n  f(prop.clockRate);\n  g();\n",
+        );
+        assert!(without_removed_properties(&mut text));
+        let expected = "  f(prop.warpSize);\n#if CUDART_VERSION < 13000\n  LOG(INFO) << \"Overlap: \"\n      << \
+                        (prop.deviceOverlap ? 1 : 0);\n#endif\n#if CUDART_VERSION < 13000\n  f(prop.clockRate);\n\
+                        #endif\n  g();\n";
+        assert_eq!(text.as_str(), expected);
+        assert!(!without_removed_properties(&mut text));
+    }
 
     #[test]
     fn the_second_argument_goes_once() {

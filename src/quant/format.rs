@@ -43,7 +43,7 @@ impl Bits {
 }
 
 /// Mantissa distance, in units of 2^-52, within which the vendor's rounded log2 may disagree with the thresholds.
-pub(super) const AMBIGUOUS: u64 = 1 << 8;
+pub(crate) const AMBIGUOUS: u64 = 1 << 8;
 
 /// One bit width's constants and tables. All slices have [`Format::steps`] entries, the corrections twice as many.
 #[derive(Debug)]

@@ -20,6 +20,7 @@ pub(crate) mod parallel;
 mod param;
 
 pub use element::Element;
+pub(crate) use format::AMBIGUOUS;
 pub use format::{Bits, Format};
 pub use param::Param;
 

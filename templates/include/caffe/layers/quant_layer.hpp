@@ -6,6 +6,7 @@
 #include "caffe/blob.hpp"
 #include "caffe/layer.hpp"
 #include "caffe/proto/caffe.pb.h"
+#include "caffe/syncedmem.hpp"
 
 #include "gfpq.hpp"
 
@@ -67,6 +68,9 @@ class QuantLayer : public Layer<Dtype> {
   virtual void Backward_gpu(const vector<Blob<Dtype>*>& top,
       const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom);
 
+  /// Columns of the range blob.
+  enum { RANGE_BITS = 0, RANGE_DELTA = 1, RANGE_COLUMNS = 2 };
+
   /// @brief The library's mode and parameter for the pair's next batch.
   GFPQ_PARAM_ST LoadRange(int pair);
   /// @brief Keeps the range that training has seen.
@@ -75,6 +79,8 @@ class QuantLayer : public Layer<Dtype> {
   bool IsSuspect(Dtype asum) const;
   /// @brief Warns, once in the layer's life, if blob has a NaN or infinity.
   void WarnIfNonfinite(const Blob<Dtype>& blob);
+  /// @brief Warns, once in the layer's life, if the GPU has found one since.
+  void WarnIfGpuFoundNonfinite();
   /// @brief Fails unless the library's return code is success.
   void CheckCode(int code, const Blob<Dtype>& blob) const;
 
@@ -82,6 +88,8 @@ class QuantLayer : public Layer<Dtype> {
   bool enabled_;
   bool warned_unseen_;
   bool warned_nonfinite_;
+  /// Pinned memory that the GPU sets to 1 when it finds a NaN or infinity.
+  shared_ptr<SyncedMemory> gpu_found_nonfinite_;
 };
 
 }  // namespace caffe

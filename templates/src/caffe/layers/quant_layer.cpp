@@ -12,8 +12,8 @@ namespace caffe {
 
 namespace {
 
-// Columns of the range blob.
-enum { RANGE_BITS = 0, RANGE_DELTA = 1, RANGE_COLUMNS = 2 };
+const char kNonfinite[] = "a NaN becomes 0, an infinity the smallest "
+    "magnitude, and the range its largest.";
 
 void WriteWord(unsigned int word, unsigned char* bytes) {
   for (int i = 0; i < 4; ++i) {
@@ -133,10 +133,23 @@ void QuantLayer<Dtype>::WarnIfNonfinite(const Blob<Dtype>& blob) {
     if (!std::isfinite(data[i])) {
       warned_nonfinite_ = true;
       LOG(WARNING) << "Layer " << this->layer_param_.name() << " quantizes "
-          << data[i] << ": a NaN becomes 0, an infinity the smallest "
-          << "magnitude, and the range its largest.";
+          << data[i] << ": " << kNonfinite;
       return;
     }
+  }
+}
+
+template <typename Dtype>
+void QuantLayer<Dtype>::WarnIfGpuFoundNonfinite() {
+  if (!gpu_found_nonfinite_) {
+    gpu_found_nonfinite_.reset(new SyncedMemory(sizeof(unsigned int)));
+  }
+  const volatile unsigned int* found =
+      static_cast<const unsigned int*>(gpu_found_nonfinite_->cpu_data());
+  if (*found && !warned_nonfinite_) {
+    warned_nonfinite_ = true;
+    LOG(WARNING) << "Layer " << this->layer_param_.name() << " has quantized "
+        << "a NaN or infinity: " << kNonfinite;
   }
 }
 

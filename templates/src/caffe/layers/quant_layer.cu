@@ -3,32 +3,46 @@
 #include "caffe/layers/quant_layer.hpp"
 #include "caffe/util/math_functions.hpp"
 
+#include "gfpq_ext.hpp"
+
 namespace caffe {
 
+// Nothing here waits for the GPU. In training the range stays in GPU memory,
+// and is looked at where the CPU has it, as after loading a model; in testing
+// it is fixed, and a copy of it from the GPU is made once.
 template <typename Dtype>
 void QuantLayer<Dtype>::Forward_gpu(const vector<Blob<Dtype>*>& bottom,
       const vector<Blob<Dtype>*>& top) {
+  Blob<Dtype>* const range = this->blobs_[0].get();
+  if (enabled_) {
+    WarnIfGpuFoundNonfinite();
+  }
+  if (enabled_ && this->phase_ == TRAIN &&
+      range->data()->head() != SyncedMemory::HEAD_AT_GPU) {
+    for (int i = 0; i < bottom.size(); ++i) {
+      LoadRange(i);
+    }
+  }
   for (int i = 0; i < bottom.size(); ++i) {
     const int count = bottom[i]->count();
+    const Dtype* bottom_data = bottom[i]->gpu_data();
     Dtype* top_data = top[i]->mutable_gpu_data();
-    if (bottom[i] != top[i]) {
-      caffe_copy(count, bottom[i]->gpu_data(), top_data);
-    }
     if (!enabled_) {
+      caffe_copy(count, bottom_data, top_data);
       continue;
     }
-    if (!warned_nonfinite_) {
-      Dtype asum;
-      caffe_gpu_asum(count, top_data, &asum);
-      if (IsSuspect(asum)) {
-        WarnIfNonfinite(*top[i]);
-        top_data = top[i]->mutable_gpu_data();
-      }
+    unsigned int* nonfinite =
+        static_cast<unsigned int*>(gpu_found_nonfinite_->mutable_cpu_data());
+    if (this->phase_ == TRAIN) {
+      CheckCode(GFPQ_QuantAndDeQuantRange_GPU(bottom_data, top_data, count,
+          bits_, range->mutable_gpu_data() + i * RANGE_COLUMNS, nonfinite),
+          *top[i]);
+    } else {
+      GFPQ_PARAM_ST param = LoadRange(i);
+      // A batch's own range is not kept, and not waited for.
+      CheckCode(GFPQ_QuantAndDeQuantTo_GPU(bottom_data, top_data, count, bits_,
+          param.mode == GFPQ_MODE_INIT ? NULL : &param, nonfinite), *top[i]);
     }
-    GFPQ_PARAM_ST param = LoadRange(i);
-    CheckCode(HI_GFPQ_QuantAndDeQuant_GPU(top_data, count, bits_, &param),
-        *top[i]);
-    StoreRange(i, param);
   }
 }
 

@@ -120,9 +120,8 @@ void WeightQuantizer<Dtype>::Quantize(const Layer<Dtype>& layer,
         quantized->mutable_cpu_data(), count, bits, NULL);
     break;
   case Caffe::GPU:
-    caffe_copy(count, master.gpu_data(), quantized->mutable_gpu_data());
-    code = HI_GFPQ_QuantAndDeQuant_GPU(quantized->mutable_gpu_data(), count,
-        bits, NULL);
+    code = GFPQ_QuantAndDeQuantTo_GPU(master.gpu_data(),
+        quantized->mutable_gpu_data(), count, bits, NULL);
     break;
   }
   CHECK_EQ(code, GFPQ_SUCCESS)

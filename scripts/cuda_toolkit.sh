@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Unpacks CUDA 11.8 as Debian packages it (component non-free), with the g++-11 that it compiles for, into DIR, apart from
+# the system: nothing is installed, and DIR/bin/nvcc works. The packages come from the mirror that this machine's own apt
+# sources name. 1.2 GB are fetched. For building Caffe's GPU side where no toolkit is installed.
+# Usage: scripts/cuda_toolkit.sh DIR      an existing DIR is left alone
+set -euo pipefail
+
+dir=$(realpath -m "${1:?usage: scripts/cuda_toolkit.sh DIR}")
+if [ -e "$dir/bin/nvcc" ]; then
+  exit 0
+fi
+cd "$(dirname "$0")/.."
+# shellcheck source=scripts/debian.sh
+source scripts/debian.sh
+scratch=$(mktemp -d "$(dirname "$dir")/cuda.XXXXXX")
+trap 'rm -rf "$scratch"' EXIT
+private_apt "$scratch" deb bookworm main non-free
+(cd "$scratch" && "${apt[@]}" download nvidia-cuda-toolkit nvidia-cuda-dev nvidia-profiler libcudart11.0 libcublas11 \
+  libcublaslt11 libcurand10 libnvvm4 libthrust-dev libcub-dev libcu++-dev \
+  g++-11 gcc-11 cpp-11 libstdc++-11-dev libgcc-11-dev >&2)
+for package in "$scratch"/*.deb; do
+  dpkg -x "$package" "$dir.part"
+  rm "$package"
+done
+
+# The toolkit's own paths begin at /; a CUDA folder's are bin, include and lib64.
+usr=$dir.part/usr
+toolkit=$usr/lib/nvidia-cuda-toolkit
+rm "$toolkit/bin/nvcc.profile"
+sed "s|/usr/|$dir/usr/|g; s|^#INCLUDES.*|INCLUDES += \"-I$dir/include\" \$(_SPACE_)|" "$dir.part/etc/nvcc.profile" \
+  > "$toolkit/bin/nvcc.profile"
+mkdir "$dir.part/bin"
+ln -s usr/include "$dir.part/include"
+ln -s usr/lib/x86_64-linux-gnu "$dir.part/lib64"
+cat > "$dir.part/bin/nvcc" <<WRAPPER
+#!/bin/sh
+PATH=$dir/usr/bin:\$PATH exec $dir/usr/lib/nvidia-cuda-toolkit/bin/nvcc "\$@"
+WRAPPER
+chmod +x "$dir.part/bin/nvcc"
+# Static libraries and those that Caffe does not use are most of it.
+find "$usr/lib/x86_64-linux-gnu" -name 'lib*_static*.a' ! -name 'libcudart_static.a' -delete
+rm -rf "$dir"
+mv "$dir.part" "$dir"

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Shows the CUDA toolkit, the GPUs, and the -gencode options that nvcc needs for them.
+# Usage: scripts/get_gpu_version.sh
+set -euo pipefail
+
+nvcc=$(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2> /dev/null || true)
+known=
+if [ -n "$nvcc" ]; then
+  echo "CUDA toolkit: $("$nvcc" --version | sed -n 's/.*release \([0-9.]*\).*/\1/p') ($nvcc)"
+  known=$("$nvcc" --list-gpu-arch | sed -n 's/^compute_\([0-9]*\)$/\1/p' | sort -n)
+else
+  echo "CUDA toolkit: none (no nvcc on the path, nor in /usr/local/cuda); the GFPQ library needs none, Caffe's GPU build does"
+fi
+
+gpus=$(nvidia-smi --query-gpu=index,name,compute_cap,driver_version --format=csv,noheader 2> /dev/null || true)
+if [ -z "$gpus" ]; then
+  echo "GPU: none that nvidia-smi shows"
+  numbers=$known
+else
+  while IFS=, read -r index name capability driver; do
+    echo "GPU $index: ${name# }, compute capability${capability}, driver${driver}"
+  done <<< "$gpus"
+  numbers=$(cut -d , -f 3 <<< "$gpus" | tr -d ' .' | sort -nu)
+fi
+
+newest=$(tail -n 1 <<< "$known")
+for number in $numbers; do
+  if [ -z "$known" ] || grep -qx "$number" <<< "$known"; then
+    echo "-gencode arch=compute_$number,code=sm_$number"
+  else
+    echo "compute capability ${number%?}.${number: -1} is not one of this nvcc's: $(tr '\n' ' ' <<< "$known")"
+    [ "$number" -lt "$newest" ] || echo "-gencode arch=compute_$newest,code=compute_$newest"
+  fi
+done

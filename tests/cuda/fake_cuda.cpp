@@ -1,0 +1,395 @@
+// A driver, libcuda.so.1, whose two GPUs are the CPU. Work on a stream waits in
+// a queue until something waits for it, as late as a GPU may do it.
+//
+// FAKE_CUDA_LOG names a file that gets a line for each call of interest, and
+// FAKE_CUDA_FAIL is a list such as "cuInit=100,ptx=222": calls, or kinds of
+// image, and the result codes that they shall have.
+#include <stdint.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <map>
+#include <mutex>
+#include <string>
+
+#include "cuda_on_host.hpp"
+#include "quantise.cu"
+
+namespace {
+
+typedef int CUresult;
+typedef int CUdevice;
+typedef struct Context* CUcontext;
+typedef struct Function* CUfunction;
+typedef uint64_t CUdeviceptr;
+typedef void* CUstream;
+typedef void* CUevent;
+
+struct Context {
+  int device;
+};
+
+struct Function {
+  std::string name;
+  CUcontext context;
+};
+
+struct Block {
+  size_t size;
+  int kind;
+  int device;
+};
+
+const int kGpus = 2;
+const int kInvalidValue = 1;
+const int kInvalidContext = 201;
+const int kNotFound = 500;
+
+Context primaries[kGpus] = {{0}, {1}};
+thread_local std::vector<CUcontext> stack;
+std::map<CUdeviceptr, Block> memory;
+std::vector<std::function<void()> > queue;
+std::recursive_mutex mutex;
+
+void Log(const char* format, ...) {
+  const char* path = getenv("FAKE_CUDA_LOG");
+  FILE* file = path == NULL ? NULL : fopen(path, "a");
+  if (file != NULL) {
+    va_list arguments;
+    va_start(arguments, format);
+    vfprintf(file, format, arguments);
+    va_end(arguments);
+    fputc('\n', file);
+    fclose(file);
+  }
+}
+
+int Injected(const std::string& name) {
+  const char* list = getenv("FAKE_CUDA_FAIL");
+  const std::string all = std::string(",") + (list == NULL ? "" : list);
+  const size_t at = all.find("," + name + "=");
+  return at == std::string::npos ? 0 :
+      atoi(all.c_str() + at + name.size() + 2);
+}
+
+CUcontext Current() {
+  return stack.empty() ? NULL : stack.back();
+}
+
+CUdeviceptr Allocate(size_t size, int kind, int device) {
+  const CUdeviceptr address =
+      reinterpret_cast<CUdeviceptr>(aligned_alloc(256, (size + 255) / 256 * 256));
+  memory[address] = Block{size, kind, device};
+  return address;
+}
+
+template <typename T>
+T Get(void** parameters, int i) {
+  T value;
+  memcpy(&value, parameters[i], sizeof(value));
+  return value;
+}
+
+template <typename T>
+std::function<void()> Range(void (*kernel)(const T*, gfpq::u64, int, T*,
+    gfpq::Scratch*), void** p) {
+  return std::bind(kernel, Get<const T*>(p, 0), Get<gfpq::u64>(p, 1),
+      Get<int>(p, 2), Get<T*>(p, 3), Get<gfpq::Scratch*>(p, 4));
+}
+
+template <typename T>
+std::function<void()> Apply(void (*kernel)(const T*, T*, gfpq::u64, int,
+    const gfpq::Scratch*, gfpq::u32*), void** p) {
+  return std::bind(kernel, Get<const T*>(p, 0), Get<T*>(p, 1),
+      Get<gfpq::u64>(p, 2), Get<int>(p, 3), Get<const gfpq::Scratch*>(p, 4),
+      Get<gfpq::u32*>(p, 5));
+}
+
+std::function<void()> Bind(const std::string& name, void** p) {
+#define FAKE_BIND(kernel) \
+  if (name == "gfpq_range_" #kernel) return Range(gfpq_range_##kernel, p); \
+  if (name == "gfpq_apply_" #kernel) return Apply(gfpq_apply_##kernel, p);
+  FAKE_BIND(float_8)
+  FAKE_BIND(float_16)
+  FAKE_BIND(double_8)
+  FAKE_BIND(double_16)
+  return std::function<void()>();
+}
+
+void Drain() {
+  std::vector<std::function<void()> > work;
+  work.swap(queue);
+  for (size_t i = 0; i < work.size(); ++i) {
+    work[i]();
+  }
+}
+
+}  // namespace
+
+#define FAKE_BEGIN(name) \
+  std::lock_guard<std::recursive_mutex> lock(mutex); \
+  if (const int code = Injected(#name)) return code;
+
+#define FAKE_IN_CONTEXT(name) \
+  FAKE_BEGIN(name) \
+  if (Current() == NULL) return kInvalidContext;
+
+extern "C" {
+
+// For tests: pinned memory (kind 1), or a GPU's own (kind 2).
+CUdeviceptr FakeAllocate(size_t size, int kind, int device) {
+  std::lock_guard<std::recursive_mutex> lock(mutex);
+  return Allocate(size, kind, device);
+}
+
+CUresult cuInit(unsigned int) {
+  FAKE_BEGIN(cuInit)
+  return 0;
+}
+
+CUresult cuDriverGetVersion(int* version) {
+  *version = 12040;
+  return 0;
+}
+
+CUresult cuDeviceGetCount(int* count) {
+  FAKE_BEGIN(cuDeviceGetCount)
+  *count = kGpus;
+  return 0;
+}
+
+CUresult cuDeviceGet(CUdevice* device, int ordinal) {
+  FAKE_BEGIN(cuDeviceGet)
+  *device = ordinal;
+  return ordinal < kGpus ? 0 : 101;
+}
+
+CUresult cuDeviceGetName(char* name, int size, CUdevice device) {
+  FAKE_BEGIN(cuDeviceGetName)
+  snprintf(name, size, "Fake GPU %d", device);
+  return 0;
+}
+
+CUresult cuDeviceGetAttribute(int* value, int attribute, CUdevice device) {
+  FAKE_BEGIN(cuDeviceGetAttribute)
+  // Compute capabilities 9.0 and 8.6, and two multiprocessors.
+  *value = attribute == 75 ? 9 - device : attribute == 76 ? 6 * device :
+      attribute == 16 ? 2 : 0;
+  return 0;
+}
+
+CUresult cuDevicePrimaryCtxRetain(CUcontext* context, CUdevice device) {
+  FAKE_BEGIN(cuDevicePrimaryCtxRetain)
+  Log("retain %d", device);
+  *context = &primaries[device];
+  return 0;
+}
+
+CUresult cuCtxGetCurrent(CUcontext* context) {
+  FAKE_BEGIN(cuCtxGetCurrent)
+  *context = Current();
+  return 0;
+}
+
+CUresult cuCtxGetDevice(CUdevice* device) {
+  FAKE_IN_CONTEXT(cuCtxGetDevice)
+  *device = Current()->device;
+  return 0;
+}
+
+CUresult cuCtxPushCurrent_v2(CUcontext context) {
+  FAKE_BEGIN(cuCtxPushCurrent)
+  stack.push_back(context);
+  return 0;
+}
+
+CUresult cuCtxPopCurrent_v2(CUcontext* context) {
+  FAKE_IN_CONTEXT(cuCtxPopCurrent)
+  *context = Current();
+  stack.pop_back();
+  return 0;
+}
+
+CUresult cuCtxGetId(CUcontext context, unsigned long long* id) {
+  *id = 100 + context->device;
+  return 0;
+}
+
+CUresult cuPointerGetAttributes(unsigned int count, int* attributes,
+    void** answers, CUdeviceptr pointer) {
+  FAKE_BEGIN(cuPointerGetAttributes)
+  Block block = {0, 0, -2};
+  std::map<CUdeviceptr, Block>::iterator found = memory.upper_bound(pointer);
+  if (found != memory.begin() &&
+      pointer < (--found)->first + found->second.size) {
+    block = found->second;
+  }
+  for (unsigned int i = 0; i < count; ++i) {
+    *static_cast<int*>(answers[i]) = attributes[i] == 2 ? block.kind :
+        attributes[i] == 9 ? block.device : 0;
+  }
+  return 0;
+}
+
+CUresult cuModuleLoadData(CUcontext* module, const void* image) {
+  FAKE_IN_CONTEXT(cuModuleLoadData)
+  const char* kind = memcmp(image, "\x7f" "ELF", 4) == 0 ? "machine" : "ptx";
+  Log("load %s on %d", kind, Current()->device);
+  *module = Current();
+  return Injected(kind);
+}
+
+CUresult cuModuleGetFunction(CUfunction* function, CUcontext module,
+    const char* name) {
+  FAKE_IN_CONTEXT(cuModuleGetFunction)
+  *function = new Function{name, module};
+  return 0;
+}
+
+CUresult cuMemAlloc_v2(CUdeviceptr* address, size_t size) {
+  FAKE_IN_CONTEXT(cuMemAlloc)
+  Log("allocate %zu on %d", size, Current()->device);
+  *address = Allocate(size, 2, Current()->device);
+  return 0;
+}
+
+CUresult cuMemsetD8Async(CUdeviceptr address, unsigned char value,
+    size_t size, CUstream stream) {
+  FAKE_IN_CONTEXT(cuMemsetD8Async)
+  Log("set %zu on stream %p", size, stream);
+  queue.push_back(std::bind(memset, reinterpret_cast<void*>(address), value,
+      size));
+  return 0;
+}
+
+CUresult cuMemcpyDtoHAsync_v2(void* to, CUdeviceptr from, size_t size,
+    CUstream stream) {
+  FAKE_IN_CONTEXT(cuMemcpyDtoHAsync)
+  Log("read %zu on stream %p", size, stream);
+  queue.push_back(std::bind(memcpy, to, reinterpret_cast<void*>(from), size));
+  return 0;
+}
+
+CUresult cuEventCreate(CUevent* event, unsigned int) {
+  FAKE_IN_CONTEXT(cuEventCreate)
+  *event = new int;
+  return 0;
+}
+
+CUresult cuEventRecord(CUevent, CUstream stream) {
+  FAKE_IN_CONTEXT(cuEventRecord)
+  Log("record on stream %p", stream);
+  return 0;
+}
+
+CUresult cuStreamWaitEvent(CUstream stream, CUevent, unsigned int) {
+  FAKE_IN_CONTEXT(cuStreamWaitEvent)
+  Log("wait on stream %p", stream);
+  return 0;
+}
+
+CUresult cuStreamSynchronize(CUstream stream) {
+  FAKE_IN_CONTEXT(cuStreamSynchronize)
+  Log("synchronize stream %p", stream);
+  Drain();
+  return 0;
+}
+
+CUresult cuLaunchKernel(CUfunction function, unsigned int blocks,
+    unsigned int blocks_y, unsigned int blocks_z, unsigned int threads,
+    unsigned int threads_y, unsigned int threads_z, unsigned int shared,
+    CUstream stream, void** parameters, void** extra) {
+  FAKE_IN_CONTEXT(cuLaunchKernel)
+  if (function->context != Current() || blocks_y * blocks_z != 1 ||
+      threads_y * threads_z != 1 || shared != 0 || extra != NULL ||
+      threads != gfpq::kThreads) {
+    return kInvalidValue;
+  }
+  const bool range = function->name.find("range") != std::string::npos;
+  Log("launch %s on %d, %u blocks, stream %p, source %p, destination %p, "
+      "count %llu", function->name.c_str(), Current()->device, blocks, stream,
+      Get<void*>(parameters, 0), range ? NULL : Get<void*>(parameters, 1),
+      Get<gfpq::u64>(parameters, range ? 1 : 2));
+  const std::function<void()> kernel = Bind(function->name, parameters);
+  if (!kernel) {
+    return kNotFound;
+  }
+  queue.push_back(std::bind(host::Run, blocks, threads, kernel));
+  return 0;
+}
+
+// What programs call that have GPU memory of their own.
+
+CUresult cuDevicePrimaryCtxRelease_v2(CUdevice) {
+  return 0;
+}
+
+CUresult cuStreamCreate(CUstream* stream, unsigned int) {
+  *stream = new int;
+  return 0;
+}
+
+CUresult cuStreamDestroy_v2(CUstream) {
+  return 0;
+}
+
+CUresult cuStreamQuery(CUstream) {
+  std::lock_guard<std::recursive_mutex> lock(mutex);
+  return queue.empty() ? 0 : 600;
+}
+
+CUresult cuEventElapsedTime(float* milliseconds, CUevent, CUevent) {
+  *milliseconds = 1;
+  return 0;
+}
+
+CUresult cuMemAllocHost_v2(void** address, size_t size) {
+  FAKE_IN_CONTEXT(cuMemAllocHost)
+  *address = reinterpret_cast<void*>(Allocate(size, 1, 0));
+  return 0;
+}
+
+CUresult cuMemFree_v2(CUdeviceptr address) {
+  FAKE_BEGIN(cuMemFree)
+  Drain();
+  free(reinterpret_cast<void*>(address));
+  return memory.erase(address) == 1 ? 0 : kInvalidValue;
+}
+
+CUresult cuMemcpyHtoD_v2(CUdeviceptr to, const void* from, size_t size) {
+  FAKE_IN_CONTEXT(cuMemcpyHtoD)
+  Drain();
+  memcpy(reinterpret_cast<void*>(to), from, size);
+  return 0;
+}
+
+CUresult cuMemcpyDtoH_v2(void* to, CUdeviceptr from, size_t size) {
+  FAKE_IN_CONTEXT(cuMemcpyDtoH)
+  Drain();
+  memcpy(to, reinterpret_cast<void*>(from), size);
+  return 0;
+}
+
+CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t size,
+    CUstream) {
+  FAKE_IN_CONTEXT(cuMemcpyDtoDAsync)
+  queue.push_back(std::bind(memcpy, reinterpret_cast<void*>(to),
+      reinterpret_cast<void*>(from), size));
+  return 0;
+}
+
+CUresult cuGetErrorName(CUresult, const char** name) {
+  *name = "CUDA_ERROR_FAKE";
+  return 0;
+}
+
+CUresult cuGetErrorString(CUresult code, const char** text) {
+  static thread_local char buffer[32];
+  snprintf(buffer, sizeof(buffer), "fake error %d", code);
+  *text = buffer;
+  return 0;
+}
+
+}
