@@ -36,28 +36,29 @@ impl Map {
     }
 }
 
-/// Which weight belongs to which output channel: a blob's shape is (groups, outer, channels of a group, inner).
+/// Which weights belong to which output channel: a blob's shape is (groups, outer, channels of a group, inner).
 #[derive(Clone, Copy, Debug)]
 pub struct Places {
-    group: usize,
+    /// How many weights in a row belong to one channel.
+    pub run: usize,
+    runs_of_group: usize,
     group_channels: usize,
-    inner: usize,
 }
 
 impl Places {
     /// Those of a blob of `count` weights whose `shape` [`channels`] has found right.
     pub fn new(layout: Layout, shape: &[usize], count: usize, channels: usize) -> Places {
-        let (groups, group_channels, inner) = match layout {
+        let (groups, group_channels, run) = match layout {
             Layout::Outermost => (1, channels, count / channels),
             Layout::Innermost => (1, channels, 1),
             Layout::Deconvolution { groups } => (groups, shape[1], count / (shape[0] * shape[1])),
         };
-        Places { group: count / groups, group_channels, inner }
+        Places { run, runs_of_group: count / groups / run, group_channels }
     }
 
-    /// The channel of weight `index`.
-    pub fn channel(self, index: usize) -> usize {
-        index / self.group * self.group_channels + index / self.inner % self.group_channels
+    /// The channel of a run.
+    pub fn channel(self, run: usize) -> usize {
+        run / self.runs_of_group * self.group_channels + run % self.group_channels
     }
 }
 

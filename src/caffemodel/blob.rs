@@ -1,5 +1,7 @@
 //! BlobProto: a shape and values, in any of the forms that Caffe has written them.
 
+use std::io::{self, Write};
+
 use super::wire::{self, Field, Fields, Value};
 
 /// Field numbers of BlobProto.
@@ -12,6 +14,9 @@ mod field {
     /// BlobShape's only field.
     pub const DIM: u32 = 1;
 }
+
+/// Values that are written at once.
+const CHUNK: usize = 1 << 14;
 
 /// A blob's values, in the precision in which the file holds them.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,31 +60,65 @@ impl Values {
     /// Computes new values, rounding to the precision that the file holds; `index` counts the values.
     #[must_use]
     pub fn map(self, with: impl Fn(usize, f64) -> f64) -> Values {
+        self.map_runs(1, with)
+    }
+
+    /// Computes new values; `run` counts runs of `length` values.
+    #[must_use]
+    pub fn map_runs(self, length: usize, with: impl Fn(usize, f64) -> f64) -> Values {
         match self {
             Values::F32(mut values) => {
-                values.iter_mut().enumerate().for_each(|(i, value)| *value = with(i, f64::from(*value)) as f32);
+                for (run, values) in values.chunks_mut(length).enumerate() {
+                    values.iter_mut().for_each(|value| *value = with(run, f64::from(*value)) as f32);
+                }
                 Values::F32(values)
             }
             Values::F64(mut values) => {
-                values.iter_mut().enumerate().for_each(|(i, value)| *value = with(i, *value));
+                for (run, values) in values.chunks_mut(length).enumerate() {
+                    values.iter_mut().for_each(|value| *value = with(run, *value));
+                }
                 Values::F64(values)
             }
         }
     }
 
-    fn field(&self) -> Vec<u8> {
-        let (number, length) = match self {
-            Values::F32(values) => (field::DATA, 4 * values.len()),
-            Values::F64(values) => (field::DOUBLE_DATA, 8 * values.len()),
-        };
-        let mut bytes = wire::header(number, length);
-        bytes.reserve_exact(length);
+    /// The start of a field that holds the values, which are to follow.
+    pub(super) fn header(&self) -> Vec<u8> {
         match self {
-            Values::F32(values) => values.iter().for_each(|value| bytes.extend_from_slice(&value.to_le_bytes())),
-            Values::F64(values) => values.iter().for_each(|value| bytes.extend_from_slice(&value.to_le_bytes())),
+            Values::F32(_) => wire::header(field::DATA, self.size()),
+            Values::F64(_) => wire::header(field::DOUBLE_DATA, self.size()),
         }
-        bytes
     }
+
+    /// How many bytes [`Values::write_to`] writes.
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Values::F32(values) => size_of_val(values.as_slice()),
+            Values::F64(values) => size_of_val(values.as_slice()),
+        }
+    }
+
+    /// Writes the values as a packed field holds them.
+    pub(super) fn write_to(&self, out: &mut dyn Write) -> io::Result<()> {
+        match self {
+            Values::F32(values) => write_chunks(values, out, |value| value.to_le_bytes()),
+            Values::F64(values) => write_chunks(values, out, |value| value.to_le_bytes()),
+        }
+    }
+}
+
+fn write_chunks<T: Copy, const N: usize>(
+    values: &[T],
+    out: &mut dyn Write,
+    to_bytes: impl Fn(T) -> [u8; N],
+) -> io::Result<()> {
+    let mut bytes = Vec::with_capacity(CHUNK * N);
+    for chunk in values.chunks(CHUNK) {
+        bytes.clear();
+        chunk.iter().for_each(|&value| bytes.extend_from_slice(&to_bytes(value)));
+        out.write_all(&bytes)?;
+    }
+    Ok(())
 }
 
 /// What a blob's message says besides its values.
@@ -168,21 +207,20 @@ pub fn read_values(message: &[u8], stored: usize) -> Values {
     Values::F32(values)
 }
 
-/// A BlobProto of these values.
+/// The start of a BlobProto of this shape, behind which [`Values::write_to`] writes its end.
 pub fn new(shape: &[usize], values: &Values) -> Vec<u8> {
     let lengths = wire::varints(shape.iter().map(|&length| length as u64));
     let shape = wire::bytes_field(field::SHAPE, &wire::bytes_field(field::DIM, &lengths));
-    [shape, values.field()].concat()
+    [shape, values.header()].concat()
 }
 
-/// The message with other values, everything else in it kept.
+/// The message without its values and with the start of other ones, everything else in it kept.
 pub fn with_values(message: &[u8], values: &Values) -> Vec<u8> {
-    let new = values.field();
-    let mut bytes = Vec::with_capacity(new.len() + 64);
+    let mut bytes = Vec::new();
     let kept = Fields::of(message)
         .filter_map(Result::ok)
         .filter(|field| !matches!(field.number, field::DATA | field::DOUBLE_DATA));
     kept.for_each(|field| bytes.extend_from_slice(&message[field.range]));
-    bytes.extend_from_slice(&new);
+    bytes.extend(values.header());
     bytes
 }

@@ -12,7 +12,9 @@ use super::wire::{self, Fields};
 #[derive(Clone, Debug, Default)]
 struct LayerEdit {
     replaced: BTreeMap<usize, Values>,
-    added: Vec<u8>,
+    /// Blobs to come behind those that are there, with their shapes.
+    added: Vec<(Vec<usize>, Values)>,
+    merged: Vec<u8>,
     /// Another name for its top.
     top: Option<(Vec<u8>, Vec<u8>)>,
 }
@@ -26,9 +28,26 @@ pub struct ModelEdits<'m> {
 }
 
 /// A stretch of the changed model.
-enum Piece {
+enum Piece<'e> {
     Kept(Range<usize>),
     New(Vec<u8>),
+    Values(&'e Values),
+}
+
+impl Piece<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Piece::Kept(range) => range.len(),
+            Piece::New(bytes) => bytes.len(),
+            Piece::Values(values) => values.size(),
+        }
+    }
+}
+
+/// A field of blobs: the start of its message, and the values that end it.
+fn blob_field(start: Vec<u8>, values: &Values) -> [Piece<'_>; 2] {
+    let header = wire::header(layer::BLOBS, start.len() + values.size());
+    [Piece::New([header, start].concat()), Piece::Values(values)]
 }
 
 impl<'m> ModelEdits<'m> {
@@ -44,14 +63,13 @@ impl<'m> ModelEdits<'m> {
     }
 
     /// Gives a layer one more blob.
-    pub fn add(&mut self, layer: usize, shape: &[usize], values: &Values) {
-        let blob = wire::bytes_field(layer::BLOBS, &blob::new(shape, values));
-        self.layers.entry(layer).or_default().added.extend(blob);
+    pub fn add(&mut self, layer: usize, shape: &[usize], values: Values) {
+        self.layers.entry(layer).or_default().added.push((shape.to_vec(), values));
     }
 
     /// Adds a field to a layer's message. A message's fields are merged with those that are there already.
     pub fn merge(&mut self, layer: usize, field: &[u8]) {
-        self.layers.entry(layer).or_default().added.extend_from_slice(field);
+        self.layers.entry(layer).or_default().merged.extend_from_slice(field);
     }
 
     /// Gives a layer's top `from` the name `to`.
@@ -95,18 +113,15 @@ impl<'m> ModelEdits<'m> {
     fn write_layer(&self, number: usize, edit: &LayerEdit, out: &mut dyn Write) -> io::Result<()> {
         let source = self.model.as_bytes();
         let pieces = self.pieces(number, edit);
-        let length = |piece: &Piece| match piece {
-            Piece::Kept(range) => range.len(),
-            Piece::New(bytes) => bytes.len(),
-        };
-        out.write_all(&wire::header(net::LAYER, pieces.iter().map(length).sum()))?;
+        out.write_all(&wire::header(net::LAYER, pieces.iter().map(Piece::len).sum()))?;
         pieces.into_iter().try_for_each(|piece| match piece {
             Piece::Kept(range) => out.write_all(&source[range]),
             Piece::New(bytes) => out.write_all(&bytes),
+            Piece::Values(values) => values.write_to(out),
         })
     }
 
-    fn pieces(&self, number: usize, edit: &LayerEdit) -> Vec<Piece> {
+    fn pieces<'e>(&self, number: usize, edit: &'e LayerEdit) -> Vec<Piece<'e>> {
         let known = &self.model.layers()[number];
         let start = known.message.start;
         let message = &self.model.as_bytes()[known.message.clone()];
@@ -114,19 +129,22 @@ impl<'m> ModelEdits<'m> {
         let mut blobs = 0;
         for field in Fields::of(message).filter_map(Result::ok) {
             let payload = &message[field.payload()];
-            let new = match (field.number, &edit.top) {
-                (layer::BLOBS, _) => {
-                    blobs += 1;
-                    let values = edit.replaced.get(&(blobs - 1));
-                    values.map(|values| wire::bytes_field(layer::BLOBS, &blob::with_values(payload, values)))
+            blobs += usize::from(field.number == layer::BLOBS);
+            match (field.number, &edit.top) {
+                (layer::BLOBS, _) if edit.replaced.contains_key(&(blobs - 1)) => {
+                    let values = &edit.replaced[&(blobs - 1)];
+                    pieces.extend(blob_field(blob::with_values(payload, values), values));
                 }
-                (layer::TOP, Some((from, to))) if payload == from => Some(wire::bytes_field(layer::TOP, to)),
-                _ => None,
-            };
-            let kept = || Piece::Kept(start + field.range.start..start + field.range.end);
-            pieces.push(new.map_or_else(kept, Piece::New));
+                (layer::TOP, Some((from, to))) if payload == from => {
+                    pieces.push(Piece::New(wire::bytes_field(layer::TOP, to)));
+                }
+                _ => pieces.push(Piece::Kept(start + field.range.start..start + field.range.end)),
+            }
         }
-        pieces.push(Piece::New(edit.added.clone()));
+        for (shape, values) in &edit.added {
+            pieces.extend(blob_field(blob::new(shape, values), values));
+        }
+        pieces.push(Piece::New(edit.merged.clone()));
         pieces
     }
 }

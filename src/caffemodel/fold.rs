@@ -131,7 +131,7 @@ fn write_weights(
     let factor = map.factors_for(&weights);
     let shape = model.layers()[record].blobs[0].shape();
     let places = Places::new(chain.layout, shape, weights.len(), channels);
-    let weights = weights.map(|index, value| value * factor[places.channel(index)]);
+    let weights = weights.map_runs(places.run, |run, value| value * factor[places.channel(run)]);
     edits.replace(record, 0, weights);
     if chain.has_bias {
         let bias = model.values(record, 1)?;
@@ -142,7 +142,7 @@ fn write_weights(
         true => Values::F64(map.offset.clone()),
         false => Values::F32(map.offset.iter().map(|&offset| offset as f32).collect()),
     };
-    edits.add(record, &[channels], &bias);
+    edits.add(record, &[channels], bias);
     let number = match model.layers()[record].kind == "InnerProduct" {
         true => field::INNER_PRODUCT_PARAM,
         false => field::CONVOLUTION_PARAM,

@@ -82,7 +82,7 @@ pub fn quantise<'m>(document: &Document, model: &'m Model, otherwise: Bits) -> R
     Ok(result)
 }
 
-/// The factor of each weight's channel.
+/// The factor of each channel, and which weights are its.
 struct Factors {
     factors: Vec<f32>,
     places: Places,
@@ -106,13 +106,18 @@ fn quantise_blob(model: &Model, record: usize, bits: Bits, folding: Option<&Fact
     match folding {
         None => quant::quantise(&mut weights, bits, Mode::Init, &mut param),
         Some(Factors { factors, places }) => {
-            let factor = |index| factors[places.channel(index)];
-            let mut folded: Vec<f32> = weights.iter().enumerate().map(|(i, value)| value * factor(i)).collect();
+            let mut folded = weights.clone();
+            for (run, folded) in folded.chunks_mut(places.run).enumerate() {
+                let factor = factors[places.channel(run)];
+                folded.iter_mut().for_each(|weight| *weight *= factor);
+            }
             quant::quantise(&mut folded, bits, Mode::Init, &mut param);
-            // A filter whose factor is 0 is shown as it is.
-            for (index, (weight, folded)) in weights.iter_mut().zip(folded).enumerate() {
-                let factor = factor(index);
-                *weight = if factor == 0.0 { *weight } else { folded / factor };
+            for (run, (weights, folded)) in weights.chunks_mut(places.run).zip(folded.chunks(places.run)).enumerate() {
+                let factor = factors[places.channel(run)];
+                // A filter whose factor is 0 is shown as it is.
+                if factor != 0.0 {
+                    weights.iter_mut().zip(folded).for_each(|(weight, folded)| *weight = folded / factor);
+                }
             }
         }
     }

@@ -100,6 +100,49 @@ UPWARDS = (
     + batch_norm("up2/bn", "up2", "up2/bn") + scale("up2/scale", "up2/bn", "up2/scale"))
 
 
+def random_net(random, steps=24):
+    """Convolutions, depthwise and deconvolutions among BatchNorm, Scale and ReLU, in place or not, joined and split."""
+    channels = {"data": 4}
+    # Caffe takes no layer in place on a blob that another one has read.
+    read = {"data"}
+    text = INPUT.format(4)
+    for step in range(steps):
+        name = f"l{step}"
+        # Mostly what was made last, so that there are chains.
+        bottom = list(channels)[-1] if random.random() < 0.7 else str(random.choice(list(channels)))
+        count = channels[bottom]
+        top = bottom if bottom not in read and random.random() < 0.5 else name
+        bias = str(random.choice(["bias_term: true", "bias_term: false"]))
+        kind = random.choice(["conv", "depthwise", "up", "norm", "norm", "norm", "scale", "scale", "relu", "sum"])
+        if kind == "conv":
+            top, made = name, int(random.choice([4, 6]))
+            text += conv(name, bottom, made, bias=bias)
+        elif kind == "depthwise":
+            top, made = name, count
+            text += conv(name, bottom, made, f"kernel_size: 3 pad: 1 group: {count}", bias)
+        elif kind == "up":
+            top, made = name, 4
+            text += conv(name, bottom, made, "kernel_size: 3 pad: 1 group: 2", bias, "Deconvolution")
+        elif kind == "sum":
+            others = [blob for blob in channels if channels[blob] == count and blob != bottom]
+            if not others:
+                continue
+            top, made, other = name, count, str(random.choice(others))
+            read.add(other)
+            text += layer(name, "Eltwise", [bottom, other], name)
+        else:
+            made = count
+            text += {
+                "norm": lambda: batch_norm(name, bottom, top), "scale": lambda: scale(name, bottom, top, bias),
+                "relu": lambda: layer(name, "ReLU", [bottom], top),
+            }[kind]()
+        if top != bottom:
+            read.add(bottom)
+        channels.pop(top, None)
+        channels[top] = made
+    return text
+
+
 class ModelTest(unittest.TestCase):
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
@@ -145,10 +188,15 @@ class ModelTest(unittest.TestCase):
         return self.gfpq("fold", *(part for pair in zip(flags, paths) for part in pair), *options)
 
     def check_fold(self, text, layers, left):
-        net = self.trained(text)
-        account = json.loads(self.fold("--json").stdout)
+        account = self.folds(text)
         self.assertEqual([layer["name"] for layer in account["layers"]], layers)
         self.assertEqual([layer["name"] for layer in account["left"]], left)
+        return account
+
+    def folds(self, text):
+        """Checks that the folded net computes what the net does, and returns the account."""
+        net = self.trained(text)
+        account = json.loads(self.fold("--json").stdout)
         folded = caffe.Net(self.path("out.prototxt"), self.path("out.caffemodel"), caffe.TEST)
         self.assertEqual(len(folded.layers), len(net.layers) - sum(len(l["folded"]) for l in account["layers"]))
         images = self.random.normal(size=net.blobs["data"].data.shape)
@@ -159,9 +207,18 @@ class ModelTest(unittest.TestCase):
         self.assertEqual(list(outputs[0]), list(outputs[1]))
         for name, expected in outputs[0].items():
             error = np.abs(outputs[1][name] - expected).max() / np.abs(expected).max()
-            self.assertLess(error, 1e-5, name)
+            self.assertLess(error, 1e-5, f"{name} of\n{text}")
             self.assertGreater(np.abs(expected).std(), 0)
         return account
+
+    def test_random_nets_folded(self):
+        folded = left = 0
+        for seed in range(40):
+            account = self.folds(random_net(np.random.default_rng(seed)))
+            folded += len(account["layers"])
+            left += len(account["left"])
+        self.assertGreater(folded, 40)
+        self.assertGreater(left, 40)
 
     def test_a_residual_net_folded(self):
         names = ["conv1", "proj", "a1", "a2", "b1", "b2"]
@@ -227,11 +284,12 @@ class ModelTest(unittest.TestCase):
             self.assertFalse(any(layer["folded"] for layer in layers))
 
     def test_fold_aware_weights_are_what_weight_quantizer_shows(self):
-        for text in (RESIDUAL, DEPTHWISE, BRANCHES, UPWARDS):
+        drawn = [random_net(np.random.default_rng(seed)) for seed in range(20)]
+        for text in (RESIDUAL, DEPTHWISE, BRANCHES, UPWARDS, *drawn):
             seen, written, layers = self.quantised_by_both(text, "--fold")
             for name in seen:
-                np.testing.assert_array_equal(seen[name], written[name])
-            self.assertTrue(any(layer["folded"] for layer in layers))
+                np.testing.assert_array_equal(seen[name], written[name], text)
+            self.assertTrue(text in drawn or any(layer["folded"] for layer in layers))
 
     def test_a_fold_aware_net_is_the_folded_net_quantised(self):
         for text in (RESIDUAL, DEPTHWISE, BRANCHES, UPWARDS):

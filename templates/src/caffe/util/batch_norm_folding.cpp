@@ -3,6 +3,9 @@
 #include <string>
 #include <vector>
 
+#include "google/protobuf/descriptor.h"
+#include "google/protobuf/message.h"
+
 #include "caffe/util/batch_norm_folding.hpp"
 #include "caffe/util/math_functions.hpp"
 
@@ -155,7 +158,6 @@ bool BatchNormFolding<Dtype>::Update() {
 
 template <typename Dtype>
 void BatchNormFolding<Dtype>::Expand(const Blob<Dtype>& channels) {
-  const int row = group_channels_ * inner_;
   switch (Caffe::mode()) {
   case Caffe::CPU: {
     const Dtype* values = channels.cpu_data();
@@ -169,9 +171,10 @@ void BatchNormFolding<Dtype>::Expand(const Blob<Dtype>& channels) {
     }
     break;
   }
-  case Caffe::GPU:
+  case Caffe::GPU: {
 #ifndef CPU_ONLY
     // Products with ones are exact.
+    const int row = group_channels_ * inner_;
     if (ones_.count() == 0) {
       ones_.Reshape(vector<int>(1, std::max(outer_, inner_)));
       caffe_set(ones_.count(), Dtype(1), ones_.mutable_cpu_data());
@@ -189,6 +192,7 @@ void BatchNormFolding<Dtype>::Expand(const Blob<Dtype>& channels) {
     NO_GPU;
 #endif
     break;
+  }
   }
 }
 
