@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests need and runs all of them: the Rust tests, the vendor's library beside ours, the Python tests,
-# and a real Caffe, patched, built, tested, trained and given back. About a quarter of an hour on two cores.
+# and a real Caffe, patched, built, tested, trained and given back. About half an hour on two cores.
+# A GPU build of Caffe is apart, in scripts/test_gpu_build.sh: it fetches a CUDA toolkit and compiles for a quarter of an hour.
 # Usage: scripts/test.sh [NAME…]      only the steps of these names (see the last lines of this file)
 set -uo pipefail
 
@@ -134,7 +135,6 @@ step python_tests python_tests
 step short_training short_training
 step same_training same_training
 step give_back give_back
-step gpu_build scripts/test_gpu_build.sh
 
 echo
 for name in "${failed[@]}"; do
