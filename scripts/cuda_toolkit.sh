@@ -12,8 +12,10 @@ fi
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/debian.sh
 source scripts/debian.sh
+mkdir -p "$(dirname "$dir")"
 scratch=$(mktemp -d "$(dirname "$dir")/cuda.XXXXXX")
-trap 'rm -rf "$scratch"' EXIT
+# An interrupted run leaves neither packages nor half a toolkit, which the next one would trip over.
+trap 'rm -rf "$scratch" "$dir.part"' EXIT
 private_apt "$scratch" deb bookworm main non-free
 (cd "$scratch" && "${apt[@]}" download nvidia-cuda-toolkit nvidia-cuda-dev nvidia-profiler libcudart11.0 libcublas11 \
   libcublaslt11 libcurand10 libnvvm4 libthrust-dev libcub-dev libcu++-dev \
