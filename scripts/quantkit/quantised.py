@@ -5,7 +5,8 @@ from .guard import Problem
 
 # As Caffe's WeightQuantizer has them: types that the NNIE computes with weights.
 WEIGHTED = frozenset(("Convolution", "Deconvolution", "InnerProduct", "DepthwiseConv", "DepthwiseConvolution",
-                      "ConvolutionDepthwise"))
+                      "DepthWiseConv", "DepthWiseConvolution", "ConvolutionDepthwise", "ConvolutionDepthWise",
+                      "ConvDepthwise"))
 
 
 def quantise(caffe, program, source, out, options, data=True, weights=True, fold=False):
