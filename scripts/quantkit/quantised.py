@@ -17,18 +17,10 @@ def quantise(caffe, program, source, out, options, data=True, weights=True, fold
     options = [*options, *(["--weights"] if weights else []), *(["--fold"] if weights and fold else [])]
     tree.call_gfpq(program, "prototxt", "add-quant", source, "-o", out, *options)
     net = model.read_text(out, caffe.proto.caffe_pb2.NetParameter())
-    width = {top: layer.quant_param.quant_bits for layer in net.layer if layer.type == "Quant" for top in layer.top}
-    if not width:
+    quants = [layer for layer in net.layer if layer.type == "Quant"]
+    if not quants:
         raise Problem(f"{source}: nothing in it that the NNIE quantises, or all of it excluded")
-    changed = False
-    for layer in net.layer:
-        if layer.type == "Quant" and not data:
-            layer.quant_param.quant_en, changed = False, True
-        if layer.type in WEIGHTED and weights and not layer.HasField("quant_param"):
-            bits = width.get(layer.bottom[0]) if layer.bottom else None
-            if bits is None:
-                layer.quant_param.quant_en, changed = False, True
-            elif bits != net.weight_quant_param.quant_bits:
-                layer.quant_param.quant_bits, changed = bits, True
-    if changed:
+    if not data:
+        for layer in quants:
+            layer.quant_param.quant_en = False
         model.write_text(out, net)

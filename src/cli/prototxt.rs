@@ -65,7 +65,8 @@ struct Add {
     files: Files,
     #[command(flatten)]
     select: Select,
-    /// Also ask for quantised weights: a `weight_quant_param` for the net.
+    /// Also ask for quantised weights: a `weight_quant_param` for the net, and a `quant_param` for each layer whose
+    /// weights are to differ, since --sixteen or --exclude names it.
     #[arg(long)]
     weights: bool,
     /// Weights are quantised as the chip has them, with the BatchNorm and Scale behind them folded in.
@@ -242,6 +243,10 @@ fn report_added(name: &str, result: &Quantised) {
     }
     if result.weights {
         line.push_str("; weight_quant_param added");
+    }
+    if result.own_weights > 0 {
+        let layers = if result.own_weights == 1 { "layer" } else { "layers" };
+        line.push_str(&format!("; quant_param added for the weights of {} {layers}", result.own_weights));
     }
     eprintln!("{line}");
 }

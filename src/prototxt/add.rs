@@ -12,6 +12,7 @@ use super::edit::{Edits, Place};
 use super::net::{Era, Layer, Net, Phase, Port, Producer, Rule, Rules, StateSet, Wire, Wiring};
 use super::select::Selection;
 use super::style::{QuantText, Style, lengthened};
+use super::weights::{add_layer_fields, add_weight_field};
 use super::{EditError, QUANT};
 use crate::quant::Bits;
 
@@ -55,6 +56,8 @@ pub struct Quantised {
     pub added: Vec<Added>,
     /// Whether `weight_quant_param` was added.
     pub weights: bool,
+    /// Layers that got a `quant_param` for their weights, since the selection has them otherwise than the net.
+    pub own_weights: usize,
     /// Nets in the document; 0 for a solver that names its net.
     pub nets: usize,
     /// Layers that are to be quantised in front of.
@@ -65,9 +68,10 @@ pub struct Quantised {
     pub warnings: Vec<String>,
 }
 
-/// Adds a Quant layer in front of every layer selected, and the net's `weight_quant_param` that `weights` asks for.
+/// Adds a Quant layer in front of every layer selected, and the net's `weight_quant_param` that `weights` asks for, with
+/// a `quant_param` in each layer whose weights are to have another width than the net's, or to stay floats.
 ///
-/// A bottom that a Quant layer feeds already is left alone, and so is a `weight_quant_param`: done twice is done once.
+/// A bottom that a Quant layer feeds already is left alone, and so are these fields: done twice is done once.
 ///
 /// # Errors
 /// [`EditError::Empty`]; [`EditError::OldLayers`] where there is something to add to a net of `layers`.
@@ -81,6 +85,7 @@ pub fn add_quant(document: &Document, selection: &Selection, weights: Weights) -
         text: Vec::new(),
         added: Vec::new(),
         weights: false,
+        own_weights: 0,
         nets: nets.len(),
         computed: 0,
         fed_before: 0,
@@ -106,6 +111,7 @@ pub fn add_quant(document: &Document, selection: &Selection, weights: Weights) -
                 }
                 Some(_) => {}
             }
+            result.own_weights += add_layer_fields(document, net, selection, &mut edits);
         }
         plan.write(document, &mut edits);
         result.computed += plan.computed;
@@ -447,16 +453,4 @@ impl<'a> Earlier<'a> {
 pub(super) fn quant_bits(layer: Field<'_>) -> u32 {
     let bits = layer.first("quant_param").and_then(|param| param.first("quant_bits"));
     bits.and_then(|bits| bits.number()).unwrap_or(8)
-}
-
-/// After the net's name, or before its first layer.
-fn add_weight_field(document: &Document, net: &Net, bits: Bits, is_folded: bool, edits: &mut Edits) -> bool {
-    let message = document.field(net.id);
-    let after_name = message.children().skip_while(|field| field.name() != b"name").nth(1);
-    let first_layer = message.children().find(|field| field.name() == b"layer");
-    let (Some(before), Some(layer)) = (after_name.or(first_layer), net.layers.first()) else { return false };
-    let place = Place::before(document, before);
-    let style = Style::of(document, document.field(layer.id));
-    edits.replace(place.at..place.at, style.weight_field(&place, bits, is_folded));
-    true
 }

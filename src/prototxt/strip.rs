@@ -5,7 +5,7 @@
 
 use bstr::BString;
 
-use super::document::Document;
+use super::document::{Document, Id};
 use super::edit::{Edits, removal, remove_layers};
 use super::net::{Net, Port, Producer, Source, StateSet, Wiring};
 use super::style::shortened;
@@ -20,13 +20,14 @@ pub struct Stripped {
     pub removed: Vec<BString>,
     /// Bottoms that read something else now.
     pub rewired: usize,
-    /// Whether a `weight_quant_param` was taken out.
+    /// Whether a `weight_quant_param`, or a layer's `quant_param` for its weights, was taken out.
     pub weights: bool,
     /// Nets in the document; 0 for a solver that names its net.
     pub nets: usize,
 }
 
-/// Takes out every Quant layer and `weight_quant_param`.
+/// Takes out every Quant layer, `weight_quant_param`, and other layers' `quant_param`: another Caffe than a patched one
+/// knows none of them.
 ///
 /// # Errors
 /// [`EditError::Empty`]; [`EditError::Stuck`] where the net without a Quant layer would not compute the same.
@@ -47,7 +48,12 @@ pub fn strip_quant(document: &Document) -> Result<Stripped, EditError> {
         remove_layers(document, document.field(net.id), &quants, &mut edits);
         let quants = net.layers.iter().filter(|layer| layer.kind == QUANT);
         result.removed.extend(quants.map(|layer| layer.name.clone()));
-        for field in document.field(net.id).children().filter(|field| field.name() == b"weight_quant_param") {
+        let named = |id: Id, name: &'static str| {
+            document.field(id).children().filter(move |field| field.name() == name.as_bytes())
+        };
+        let floats = net.layers.iter().filter(|layer| layer.kind != QUANT);
+        let of_layers = floats.flat_map(|layer| named(layer.id, "quant_param"));
+        for field in named(net.id, "weight_quant_param").chain(of_layers) {
             edits.replace(removal(document, field), Vec::new());
             result.weights = true;
         }

@@ -113,6 +113,16 @@ impl Style {
         place.text(&text, self.eol)
     }
 
+    /// A layer's own field for the width of its weights, `None` for floats.
+    pub fn layer_field(&self, place: &Place, bits: Option<Bits>) -> Vec<u8> {
+        let mut text = Vec::new();
+        self.message(&mut text, "quant_param", |text| match bits {
+            Some(bits) => self.number(text, "quant_bits", bits.number().into()),
+            None => self.number(text, "quant_en", 0),
+        });
+        place.text(&text, self.eol)
+    }
+
     fn quant_param(&self, text: &mut Vec<u8>, name: &str, bits: Bits, is_folded: bool) {
         self.message(text, name, |text| {
             self.number(text, "quant_bits", bits.number().into());

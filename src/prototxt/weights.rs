@@ -1,8 +1,10 @@
 //! Which layers see quantised weights, and in how many bits: the choice that WeightQuantizer makes in a Caffe tree.
 
-use super::document::{Document, Field};
-use super::net::Net;
-use super::select::{HIGH_PRECISION, has_weights};
+use super::document::{Document, Field, Kind};
+use super::edit::{Edits, Place};
+use super::net::{Layer, Net};
+use super::select::{HIGH_PRECISION, Selection, has_weights};
+use super::style::Style;
 use super::{EditError, QUANT};
 use crate::quant::Bits;
 
@@ -36,8 +38,7 @@ pub fn weight_bits(document: &Document, net: &Net, otherwise: Bits) -> Result<Ve
         if !takes_part || own.is_off {
             continue;
         }
-        let by_name = layer.name.ends_with(HIGH_PRECISION).then_some(16);
-        let bits = own.bits.or(by_name).or(whole.bits).unwrap_or(otherwise.number());
+        let bits = own.bits.or(by_name(layer)).or(whole.bits).unwrap_or(otherwise.number());
         let Some(bits) = Bits::from_number(bits) else {
             let line = document.line_starts().line(message.range().start);
             return Err(EditError::BadBits { line, bits });
@@ -46,6 +47,51 @@ pub fn weight_bits(document: &Document, net: &Net, otherwise: Bits) -> Result<Ve
         found.push(WeightBits { layer: number, bits, is_folded });
     }
     Ok(found)
+}
+
+/// The width that a layer's name asks for.
+fn by_name(layer: &Layer) -> Option<u32> {
+    layer.name.ends_with(HIGH_PRECISION).then_some(16)
+}
+
+/// Adds the net's `weight_quant_param`, after the net's name or before its first layer; `false` without a layer.
+pub(super) fn add_weight_field(document: &Document, net: &Net, bits: Bits, is_folded: bool, edits: &mut Edits) -> bool {
+    let message = document.field(net.id);
+    let after_name = message.children().skip_while(|field| field.name() != b"name").nth(1);
+    let first_layer = message.children().find(|field| field.name() == b"layer");
+    let (Some(before), Some(layer)) = (after_name.or(first_layer), net.layers.first()) else { return false };
+    let place = Place::before(document, before);
+    let style = Style::of(document, document.field(layer.id));
+    edits.replace(place.at..place.at, style.weight_field(&place, bits, is_folded));
+    true
+}
+
+/// Adds a `quant_param` to each layer whose weights the selection has otherwise than the net's `weight_quant_param`, as
+/// it is or will be; a layer that has one keeps it. Returns how many were added.
+pub(super) fn add_layer_fields(document: &Document, net: &Net, selection: &Selection, edits: &mut Edits) -> usize {
+    let whole = Options::read(document.field(net.id).first("weight_quant_param"));
+    if whole.is_off {
+        return 0;
+    }
+    let of_net = whole.bits.unwrap_or(selection.bits().number());
+    let mut added = 0;
+    for layer in net.layers.iter().filter(|layer| has_weights(&layer.kind)) {
+        let message = document.field(layer.id);
+        let wanted = selection.width_of(layer);
+        // As the net has it: a net that has another main width already keeps it, as its Quant layers do.
+        let is_main = wanted == Some(selection.bits());
+        let is_right = is_main || wanted.is_some_and(|bits| bits.number() == by_name(layer).unwrap_or(of_net));
+        if is_right || message.first("quant_param").is_some() {
+            continue;
+        }
+        // In front of the layer's first parameters, where a reader looks for them.
+        let parameters = |field: &Field<'_>| field.kind() == Kind::Message && field.name().ends_with(b"_param");
+        let Some(before) = message.children().find(parameters).or_else(|| message.children().last()) else { continue };
+        let place = Place::before(document, before);
+        edits.replace(place.at..place.at, Style::of(document, message).layer_field(&place, wanted));
+        added += 1;
+    }
+    added
 }
 
 /// A QuantParameter.

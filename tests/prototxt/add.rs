@@ -222,3 +222,30 @@ fn solvers_stay_and_nothing_is_refused() {
         assert_eq!(add_quant(&parse(empty), &Selection::default(), Weights::AsTheyAre).unwrap_err(), EditError::Empty);
     }
 }
+
+#[test]
+fn weights_have_the_width_of_their_layers_data() {
+    let text = "layer { name: 'a' type: 'Convolution' bottom: 'x' top: 'a' convolution_param { } }\n\
+        layer { name: 'b' type: 'InnerProduct' bottom: 'a' top: 'b' }\n\
+        layer {\n  name: 'c_hp'\n  type: 'InnerProduct'\n  # its product\n  top: 'c'\n}\n\
+        layer { name: 'd' type: 'Pooling' top: 'd' }\n\
+        layer { name: 'e' type: 'InnerProduct' quant_param { quant_bits: 8 } top: 'e' }\n";
+    let own = |width, exclude: &str, sixteen: &str| {
+        let [exclude, sixteen] = [exclude, sixteen].map(|glob| vec![glob.to_owned()]);
+        let selection = Selection::new(width).without(&exclude).unwrap().with_sixteen(&sixteen).unwrap();
+        let result = add_quant(&parse(text), &selection, Weights::Quantised).unwrap();
+        let again = add_quant(&parse(&result.text), &selection, Weights::Quantised).unwrap();
+        assert_eq!((again.text, again.own_weights), (result.text.clone(), 0));
+        let with = String::from_utf8(result.text).unwrap();
+        let without = text.replace("quant_param { quant_bits: 8 } ", "");
+        assert_eq!(stripped(&with), without);
+        (with, result.own_weights)
+    };
+    let (with, count) = own(Bits::Eight, "b", "*");
+    assert_eq!(count, 2);
+    assert!(with.contains("quant_param { quant_bits: 16 } convolution_param { }"), "{with}");
+    assert!(with.contains("name: 'b' type: 'InnerProduct' bottom: 'a' quant_param { quant_en: 0 } top: 'b'"), "{with}");
+    let (with, count) = own(Bits::Sixteen, "c_hp", "none");
+    assert_eq!(count, 1);
+    assert!(with.contains("\n  quant_param { quant_en: 0 }\n  # its product\n  top: 'c'\n"), "{with}");
+}

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use gfpq::prototxt::{Document, Fault, Selection, Target, Weights, add_quant, check, strip_quant};
+use gfpq::prototxt::{Document, Fault, Kind, Selection, Target, Weights, add_quant, check, strip_quant};
 use gfpq::quant::Bits;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -84,12 +84,34 @@ fn survive(bytes: &[u8]) {
         let with = parse(&added.text);
         assert_eq!(add_quant(&with, &Selection::default(), Weights::Quantised).unwrap().text, added.text);
         if let (Ok(before), Ok(after)) = (strip_quant(&document), strip_quant(&with)) {
-            assert_eq!(String::from_utf8_lossy(&after.text), String::from_utf8_lossy(&before.text));
+            // A bottom that went to a Quant layer of the text's own comes back with its name, not with its spelling.
+            match before.removed.is_empty() {
+                true => assert_eq!(String::from_utf8_lossy(&after.text), String::from_utf8_lossy(&before.text)),
+                false => assert_eq!(meaning(&parse(&after.text)), meaning(&parse(&before.text))),
+            }
         }
     }
     if let Ok(stripped) = strip_quant(&document) {
         parse(&stripped.text);
     }
+}
+
+/// All fields in order: how deep, what name, what value.
+fn meaning(document: &Document) -> Vec<(usize, Vec<u8>, Vec<u8>)> {
+    let mut open: Vec<_> = document.root().children().map(|field| (0, field)).collect();
+    open.reverse();
+    let mut fields = Vec::new();
+    while let Some((depth, field)) = open.pop() {
+        let value = match field.kind() {
+            Kind::String => field.string().into(),
+            Kind::Message | Kind::List => Vec::new(),
+            _ => field.value_text().to_vec(),
+        };
+        fields.push((depth, field.name().to_vec(), value));
+        let children: Vec<_> = field.children().map(|child| (depth + 1, child)).collect();
+        open.extend(children.into_iter().rev());
+    }
+    fields
 }
 
 /// Damages fixtures and random nets for GFPQ_FUZZ_SECONDS (60):

@@ -90,3 +90,10 @@ fn weight_quant_param_goes() {
     assert_eq!(stripped(text), "name: 'n'\nlayer { name: 'x' }\n");
     assert_eq!(stripped("weight_quant_param { } layer { }"), "layer { }");
 }
+
+#[test]
+fn a_layers_own_quant_param_goes() {
+    let text = "layer {\n  type: 'PReLU'\n  quant_param { quant_bits: 16 }\n  top: 'x'\n}\n";
+    assert_eq!(stripped(text), "layer {\n  type: 'PReLU'\n  top: 'x'\n}\n");
+    assert_eq!(stripped("layer { quant_param { } quant_param { } top: 'x' }"), "layer { top: 'x' }");
+}
