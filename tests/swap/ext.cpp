@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include <vector>
 
@@ -75,6 +76,29 @@ void Refusals() {
       GFPQ_SUCCESS, "neighbours", 8, 10);
 }
 
+// What the CPU cannot read, as GPU memory is.
+void Unreadable() {
+  const size_t count = 1 << 20;
+  void* const pages = mmap(NULL, count * sizeof(float), PROT_NONE,
+      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  float* const foreign = static_cast<float*>(pages);
+  std::vector<float> data(count, 1.5f);
+  const std::vector<float> original = data;
+  GFPQ_PARAM_ST param = GFPQ_PARAM_ST();
+  const GFPQ_PARAM_ST before = param;
+  const int bad = static_cast<int>(GFPQ_ERR_BAD_PARAMETERS);
+  Check(HI_GFPQ_QuantAndDeQuant(foreign, count, 8, &param) == bad,
+      "unreadable", 8, count);
+  Check(GFPQ_QuantAndDeQuantTo(foreign, data.data(), count, 8, &param) == bad,
+      "unreadable source", 8, count);
+  Check(GFPQ_QuantAndDeQuantTo(data.data(), foreign, count, 8, &param) == bad,
+      "unreadable destination", 8, count);
+  Check(Same(data, original), "data untouched", 8, count);
+  Check(memcmp(&param, &before, sizeof(param)) == 0, "parameter untouched", 8,
+      count);
+  munmap(pages, count * sizeof(float));
+}
+
 }  // namespace
 
 int main() {
@@ -87,6 +111,7 @@ int main() {
     }
   }
   Refusals();
+  Unreadable();
   printf("ext: %d checks, %d failed\n", calls, failures);
   return failures == 0 ? 0 : 1;
 }

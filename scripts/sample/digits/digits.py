@@ -121,7 +121,8 @@ def main():
     parser.add_argument("out", type=pathlib.Path, help="folder to work in")
     parser.add_argument("--gfpq", required=True, help="the program gfpq")
     parser.add_argument("--examples", nargs="+", choices=EXAMPLES, default=EXAMPLES)
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=5, help="how many")
+    parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--retrain-iterations", type=int, help="instead of half the solver's max_iter")
     arguments = parser.parse_args()
     gfpq = os.path.abspath(arguments.gfpq)
@@ -129,7 +130,8 @@ def main():
     caffe.set_mode_cpu()
 
     report = {}
-    work = [(example, seed) for example in arguments.examples for seed in range(1, arguments.seeds + 1)]
+    seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
+    work = [(example, seed) for example in arguments.examples for seed in seeds]
     for example, seed in tqdm(work, unit="seed", file=sys.stderr):
         folder = out / example / f"seed{seed}"
         done = folder / "accuracies.json"
@@ -142,7 +144,7 @@ def main():
             report.setdefault(example, {}).setdefault((bits, stage), []).append(value)
     for example, results in report.items():
         print(table(example, results))
-    print(f"Means over {arguments.seeds} seeds, each with its own split of 1797 digits ({TEST_IMAGES} of them the test "
+    print(f"Means over {len(seeds)} seeds, each with its own split of 1797 digits ({TEST_IMAGES} of them the test "
           "set) and its own initialisation.\nSpread: standard deviation over the seeds. Lost: against the same seed's "
           "float accuracy; error: the standard error of that mean.")
     rows = [{"example": example, "bits": bits, "stage": stage, "accuracy": values}
