@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""Judges `gfpq prototxt` on every *.prototxt of a Caffe tree, with Google's text_format and the tree's own caffe.proto.
+"""Judges `gfpq prototxt` on every *.prototxt of a Caffe tree, with Google's text_format and the tree's own caffe.proto;
+and on those of any folder after it, with the same caffe.proto.
 
 For each file: it is a document (strip-quant leaves it as it is when it has no Quant layer), strip(add(x)) == x and
 add(add(x)) == add(x), byte for byte; and, read by protobuf, add(x) is x with exactly the Quant layers and the wiring
@@ -37,6 +38,10 @@ class Wrong(Exception):
 def expect(condition, message):
     if not condition:
         raise Wrong(message)
+
+
+def has_proto(root):
+    return (root / "src/caffe/proto/caffe.proto").exists()
 
 
 def compile_proto(root, folder):
@@ -293,10 +298,13 @@ def main():
     parser.add_argument("--gfpq", default=str(here / "target/release/gfpq"), help="the program to judge")
     parser.add_argument("--verbose", action="store_true", help="a line for every file")
     arguments = parser.parse_args()
+    if not has_proto(arguments.trees[0]):
+        parser.error(f"{arguments.trees[0]}: no src/caffe/proto/caffe.proto in it")
     counts = collections.Counter()
     for root in arguments.trees:
-        with tempfile.TemporaryDirectory() as folder:
-            pb = compile_proto(root, pathlib.Path(folder))
+        if has_proto(root):
+            with tempfile.TemporaryDirectory() as folder:
+                pb = compile_proto(root, pathlib.Path(folder))
         for path in sorted(root.rglob("*.prototxt")):
             counts["files"] += 1
             try:

@@ -59,7 +59,10 @@ stock_caffe() {
   scripts/check_tree.sh "$target/test/stock"
 }
 
-prototxts() { "$python" scripts/prototxt_trees.py "$target/test/stock"; }
+prototxts() {
+  scripts/get_prototxts.sh "$target/test/forks"
+  "$python" scripts/prototxt_trees.py "$target/test/stock" "$target/test/forks"
+}
 
 build_caffe() {
   rm -rf "$caffe" "$target/test/digits"
