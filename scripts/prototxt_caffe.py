@@ -1,9 +1,10 @@
 """Nets with Quant layers in a patched Caffe: each of a tree's nets loads with them and, switched off, computes the same.
 
-For every prototxt of a Caffe tree that is a net whose data can be replaced: data layers become DummyData, the net is
-built as it is and with `gfpq prototxt add-quant --weights`, both get the same weights and data, and with quant_en: 0
-every blob must be the same, bit for bit, and the gradients; with quant_en: 1 the net must run.
-Usage: PYTHONPATH=CAFFE/python prototxt_caffe.py --gfpq GFPQ TREE
+For every prototxt of a Caffe tree, or of a folder, that is a net of this Caffe's layers whose data can be replaced: data
+layers become DummyData, the net is built as it is and with `gfpq prototxt add-quant --weights`, both get the same weights
+and data, and with quant_en: 0 every blob must be the same, bit for bit, and the gradients; with quant_en: 1 the net must
+run.
+Usage: PYTHONPATH=CAFFE/python prototxt_caffe.py --gfpq GFPQ TREE...
 """
 
 import argparse
@@ -25,6 +26,8 @@ DATA_TYPES = {"Data", "ImageData", "HDF5Data", "MemoryData", "WindowData"}
 # What an example's images are, where no crop_size says so: channels, height, width.
 IMAGES = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32), "siamese": (2, 28, 28), "hdf5_classification": (4, 1, 1)}
 BATCH = 2
+# What can be built here: not the Python layers that a net names.
+KNOWN = set(caffe.layer_type_list()) - {"Python"}
 
 
 def image_shape(path, layer):
@@ -102,21 +105,21 @@ def judge(folder, gfpq, net, phase):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("tree", type=pathlib.Path)
+    parser.add_argument("trees", metavar="TREE", nargs="+", type=pathlib.Path)
     parser.add_argument("--gfpq", required=True)
     arguments = parser.parse_args()
     caffe.set_mode_cpu()
     checked = skipped = failed = layers = 0
     with tempfile.TemporaryDirectory() as folder:
-        for path in sorted(arguments.tree.rglob("*.prototxt")):
+        for path in sorted(path for tree in arguments.trees for path in tree.rglob("*.prototxt")):
             net = caffe_pb2.NetParameter()
             try:
                 text_format.Parse(path.read_text(), net)
             except text_format.ParseError:
-                continue  # A solver.
-            name = path.relative_to(arguments.tree)
-            python = any(layer.type == "Python" for layer in net.layer)
-            if not net.layer or python or without_data(path, net) is None:
+                continue  # A solver, or a net with a fork's own fields.
+            name = path.relative_to(next(tree for tree in arguments.trees if tree in path.parents))
+            known = all(layer.type in KNOWN for layer in net.layer)
+            if not net.layer or not known or without_data(path, net) is None:
                 skipped += bool(net.layer)
                 print(f"left out {name}", flush=True)
                 continue
@@ -126,7 +129,7 @@ def main():
             checked, layers, failed = checked + 1, layers + count, failed + (difference is not None)
             print(f"{'FAILED' if difference else 'same  '} {name}: {count} Quant layers{', ' + difference if difference else ''}", flush=True)
     print(f"{checked} nets with {layers} Quant layers, {checked - failed} the same when switched off, {failed} not; "
-          f"{skipped} left out (their data's shape is not in the file, or they need Python layers)")
+          f"{skipped} left out (their data's shape is not in the file, or they need layers that are not in this Caffe)")
     return 1 if failed or not checked else 0
 
 

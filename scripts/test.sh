@@ -86,7 +86,8 @@ gtests() {
 }
 
 nets_in_caffe() {
-  PYTHONPATH=$caffe/python OPENBLAS_NUM_THREADS=1 "$python" scripts/prototxt_caffe.py --gfpq "$gfpq" "$target/test/stock"
+  PYTHONPATH=$caffe/python OPENBLAS_NUM_THREADS=1 "$python" scripts/prototxt_caffe.py --gfpq "$gfpq" \
+    "$target/test/stock" "$target/test/forks"
 }
 
 python_tests() {
