@@ -118,7 +118,7 @@ def main():
             except text_format.ParseError:
                 continue  # A solver, or a net with a fork's own fields.
             name = path.relative_to(next(tree for tree in arguments.trees if tree in path.parents))
-            known = all(layer.type in KNOWN for layer in net.layer)
+            known = all(layer.type in KNOWN | DATA_TYPES for layer in net.layer)
             if not net.layer or not known or without_data(path, net) is None:
                 skipped += bool(net.layer)
                 print(f"left out {name}", flush=True)
