@@ -13,6 +13,8 @@ import sys
 import traceback
 
 INTERRUPTED = 130
+# The code of a signal that no process sent: Ctrl-C from the terminal, which sends it to the child, too.
+FROM_KERNEL = 0x80
 
 
 class Problem(Exception):
@@ -26,18 +28,29 @@ def run(work, log):
     log.write_bytes(b"")
     sys.stdout.flush()
     sys.stderr.flush()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD))
     child = os.fork()
     if child == 0:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         os._exit(_in_child(work, tool, log))
-    # Ctrl-C reaches the child itself, which decides what to do about it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGTERM))
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    code = _wait(child)
     if code < 0:
         reason = fatal(log.read_text(errors="replace")) or f"ended by signal {-code} ({signal.Signals(-code).name})"
         print(f"{tool}: Caffe stopped: {reason}; its log is {log}", file=sys.stderr)
         return 1
     return code
+
+
+def _wait(child):
+    """The child's exit code. Signals to this process alone are passed on: the child decides what to do about them."""
+    while True:
+        came = signal.sigwaitinfo((signal.SIGINT, signal.SIGTERM, signal.SIGCHLD))
+        if came.si_signo == signal.SIGCHLD:
+            pid, status = os.waitpid(child, os.WNOHANG)
+            if pid == child:
+                return os.waitstatus_to_exitcode(status)
+        elif came.si_code != FROM_KERNEL:
+            os.kill(child, came.si_signo)
 
 
 def fatal(log):

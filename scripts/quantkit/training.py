@@ -3,6 +3,7 @@
 import collections
 import math
 import signal
+import time
 
 import numpy as np
 
@@ -24,10 +25,11 @@ class Schedule:
 
 
 class Interrupt:
-    """Ctrl-C or SIGTERM asks for an end after the iteration at work; a second one ends at once."""
+    """Ctrl-C or SIGTERM asks for an end after the iteration at work; another one, a second later, ends at once."""
 
     def __init__(self):
         self.asked = False
+        self.first = 0.0
 
     def __enter__(self):
         self.old = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -38,9 +40,11 @@ class Interrupt:
             signal.signal(number, handler)
 
     def _ask(self, *_):
-        if self.asked:
+        # A signal to the process group comes twice: the parent passes it on.
+        if self.asked and time.monotonic() > self.first + 1:
             raise KeyboardInterrupt
-        self.asked = True
+        if not self.asked:
+            self.asked, self.first = True, time.monotonic()
 
 
 def loss_of(net):

@@ -113,17 +113,26 @@ class FinetuneTest(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         FinetuneTest.runs += 1
         out = self.folder / f"out{self.runs}"
-        process = subprocess.Popen(self.command("solver.prototxt", "float.caffemodel", "-o", out, *options),
-                                   cwd=self.folder, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True,
-                                   start_new_session=True)
-        while not list(out.glob("snapshots/*.solverstate")):
-            self.assertIsNone(process.poll())
-            time.sleep(0.01)
-        os.killpg(process.pid, signal.SIGINT)
-        _, errors = process.communicate()
-        self.assertEqual(process.returncode, 130, errors)
-        self.assertIn("--resume", errors)
-        self.assertFalse((out / "retrained.caffemodel").exists())
+
+        seen = set()
+
+        def interrupt(send, *words):
+            process = subprocess.Popen(self.command(*words), cwd=self.folder, env=ENVIRONMENT, stderr=subprocess.PIPE,
+                                       text=True, start_new_session=True)
+            while not set(out.glob("snapshots/*.solverstate")) - seen:
+                self.assertIsNone(process.poll())
+                time.sleep(0.01)
+            send(process)
+            _, errors = process.communicate()
+            self.assertEqual(process.returncode, 130, errors)
+            self.assertIn("--resume", errors)
+            self.assertFalse((out / "retrained.caffemodel").exists())
+            return set(out.glob("snapshots/*.solverstate"))
+
+        # From a terminal, and by a job scheduler that knows one process.
+        seen = interrupt(lambda process: os.killpg(process.pid, signal.SIGINT),
+                         "solver.prototxt", "float.caffemodel", "-o", out, *options)
+        interrupt(lambda process: process.send_signal(signal.SIGINT), "--resume", out)
         # Its folder may be elsewhere by now, and so may whoever resumes it.
         moved = self.folder / "moved"
         out.rename(moved)
