@@ -28,7 +28,8 @@ def parse_arguments():
     parser.add_argument("weights", type=pathlib.Path, help="its caffemodel")
     parser.add_argument("-o", "--out", type=pathlib.Path, required=True, help="folder for the report")
     parser.add_argument("--data", type=pathlib.Path, metavar="FILE", help="input for a net with Input layers")
-    parser.add_argument("--batches", type=int, default=4, metavar="N", help="batches to look at (4)")
+    parser.add_argument("--batches", type=int, metavar="N",
+                        help="batches to look at (4, or as many as hold 64 samples)")
     parser.add_argument("--output", metavar="BLOB",
                         help="the blob whose error counts (what the Accuracy or loss layer reads, or the last)")
     parser.add_argument("--solver", type=pathlib.Path, help="check the training that this solver would do, too")
@@ -39,7 +40,7 @@ def parse_arguments():
                         help="for a float net: layers to leave float")
     tree.add_arguments(parser)
     arguments = parser.parse_args()
-    if arguments.batches < 1:
+    if arguments.batches is not None and arguments.batches < 1:
         parser.error("--batches: at least 1")
     return arguments
 

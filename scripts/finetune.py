@@ -149,7 +149,9 @@ class Run:
         param.snapshot_format = caffe.proto.caffe_pb2.SolverParameter.BINARYPROTO
         model.write_text(out / "solver.prototxt", param)
 
-        _, settings["float"] = self.evaluate([model.float_net(net) for net in tests], arguments.weights, "float")
+        outputs, settings["float"] = self.evaluate([model.float_net(net) for net in tests], arguments.weights, "float")
+        if not outputs:
+            raise Problem(f"{arguments.solver}: no test net puts out a figure to judge by: add an Accuracy or loss layer")
         train, *tests = solver.Solver(caffe, out / "solver.prototxt").nets()
         # The train net may have layers that no test net has.
         weights.check(model.build(caffe, train, nets / "train.prototxt"), arguments.solver)

@@ -28,16 +28,30 @@ def deployed_loss(caffe, net, weights, batches, file, seed):
 
 
 def calibration_net(caffe, net):
-    """The net with Quant layers that widen their ranges while all others behave as in TEST.
+    """The float net, with Quant layers beside it that find their ranges; all other layers behave as in TEST.
 
     Dropout passes everything through, BatchNorm uses (and keeps) its statistics, images are not mirrored: a range is
-    then that of what the chip will see.
+    then that of what the chip would see if it computed in float. One taken behind quantised layers is another, and
+    where quantisation ruins a net, a wrong one: it may be too wide, and training never narrows it.
     """
     pb2 = caffe.proto.caffe_pb2
     out = pb2.NetParameter()
     out.CopyFrom(net)
-    for layer in out.layer:
-        layer.phase = pb2.TRAIN if layer.type == "Quant" else pb2.TEST
+    out.ClearField("weight_quant_param")
+    del out.layer[:]
+    for layer in net.layer:
+        own = out.layer.add()
+        own.CopyFrom(layer)
+        own.phase = pb2.TEST
+        if layer.type == "Quant" and layer.quant_param.quant_en:
+            own.phase = pb2.TRAIN
+            own.top[:] = [f"{top}/range" for top in layer.top]
+            # What reads the Quant layer reads this copy of its input.
+            copy = out.layer.add()
+            copy.CopyFrom(layer)
+            copy.name = f"{layer.name}/float"
+            copy.phase = pb2.TEST
+            copy.quant_param.quant_en = False
     return out
 
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-# An output larger than this is no figure to follow but data that nobody reads.
-LARGEST_OUTPUT = 16
+# An accuracy for more classes than these is not followed class by class.
+MOST_CLASSES = 16
 
 
 class Output:
@@ -22,15 +22,16 @@ class Output:
 
 
 def _figures(net):
-    """(blob, index, is_accuracy) for each figure that the net puts out."""
+    """(blob, index, is_accuracy) for each figure that the net puts out: single numbers, and accuracies by class."""
     made_by = {}
     for index, layer in enumerate(net.layers):
         for top in net._top_ids(index):
             made_by[net._blob_names[top]] = layer.type
     for blob in net.outputs:
-        if net.blobs[blob].data.size <= LARGEST_OUTPUT:
-            for index in range(net.blobs[blob].data.size):
-                yield blob, index, made_by.get(blob) == "Accuracy"
+        size, is_accuracy = net.blobs[blob].data.size, made_by.get(blob) == "Accuracy"
+        if size == 1 or is_accuracy and size <= MOST_CLASSES:
+            for index in range(size):
+                yield blob, index, is_accuracy
 
 
 def outputs(nets):

@@ -74,6 +74,7 @@ class Diagnosis:
 
     def lines(self):
         """The terminal's table."""
+        yield f"On {self.about['samples']} samples, in {self.about['batches']} batches:"
         yield f"{'':<18}{self._heads('>14')}{'output error':>14}"
         for name, outcome in self.modes.items():
             yield f"{name:<18}{self._cells(outcome, '>14')}{outcome.error:>14.4f}"

@@ -16,6 +16,8 @@ from ..quantised import WEIGHTED
 
 STEPS = {8: 16, 16: 128}
 CODES = {8: 127, 16: 1407}
+# What is looked at where nobody says how much.
+MIN_SAMPLES, MIN_BATCHES = 64, 4
 
 
 class Unit:
@@ -80,12 +82,18 @@ class Subject:
         self.origin = {}
 
     def read_batches(self, arrays, count):
-        """Takes `count` batches: of the net's own data layers, or of arrays by blob name where it has Input layers."""
+        """Takes `count` batches: of the net's own data layers, or of arrays by blob name where it has Input layers.
+
+        Without a count there are as many as hold MIN_SAMPLES, MIN_BATCHES at least.
+        """
         built = model.build(self.caffe, model.float_net(self.original), self.scratch / "data.prototxt")
         sources = [index for index, layer in enumerate(built.layers)
                    if len(built._bottom_ids(index)) == 0 and layer.type != "Parameter"]
         inputs = [index for index in sources if built.layers[index].type == "Input"]
         blobs = [built._blob_names[top] for index in sources for top in built._top_ids(index)]
+        if count is None:
+            size = max((built.blobs[blob].data.shape[0] for blob in blobs if built.blobs[blob].data.ndim), default=1)
+            count = max(MIN_BATCHES, math.ceil(MIN_SAMPLES / max(size, 1)))
         if inputs:
             asked = [built._blob_names[top] for index in inputs for top in built._top_ids(index)]
             shapes = {blob: tuple(built.blobs[blob].data.shape) for blob in asked}
