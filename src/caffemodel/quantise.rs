@@ -51,11 +51,15 @@ pub fn quantise<'m>(document: &Document, model: &'m Model, otherwise: Bits) -> R
     let net = Net::only(document)?;
     model.is_for(&net)?;
     let chosen = weight_bits(document, &net, otherwise)?;
+    let mut result = QuantisedModel { model: ModelEdits::new(model), layers: Vec::new(), warnings: Vec::new() };
     let chains = match chosen.iter().any(|choice| choice.is_folded) {
-        true => fold::chains(document)?.chains,
+        true => {
+            let found = fold::chains(document)?;
+            result.warnings.extend(found.left.iter().map(|left| not_folded(&net, left.layer, &left.reason)));
+            found.chains
+        }
         false => Vec::new(),
     };
-    let mut result = QuantisedModel { model: ModelEdits::new(model), layers: Vec::new(), warnings: Vec::new() };
     let mut done: HashMap<&BString, Bits> = HashMap::new();
     for WeightBits { layer: number, bits, is_folded } in chosen {
         let layer = &net.layers[number];
@@ -71,7 +75,13 @@ pub fn quantise<'m>(document: &Document, model: &'m Model, otherwise: Bits) -> R
         }
         let chain = chains.iter().find(|chain| is_folded && chain.layer == number);
         for record in records {
-            let factors = chain.and_then(|chain| factors(model, &net, chain));
+            let factors = chain.and_then(|chain| match factors(model, &net, chain) {
+                Ok(factors) => Some(factors),
+                Err(reason) => {
+                    result.warnings.push(not_folded(&net, chain.stages[0].layers[0], &reason));
+                    None
+                }
+            });
             let (weights, delta) = quantise_blob(model, record, bits, factors.as_ref())?;
             result.model.replace(record, 0, weights);
             let (name, kind) = (layer.name.clone(), layer.kind.clone());
@@ -88,14 +98,23 @@ struct Factors {
     places: Places,
 }
 
+/// Weights are quantised as they are where a net asks for more.
+fn not_folded(net: &Net, layer: usize, reason: &str) -> String {
+    format!("`{}` is not folded in: {reason}", net.layers[layer].name)
+}
+
 /// The factors of a chain, where Caffe would fold it now.
-fn factors(model: &Model, net: &Net, chain: &Chain) -> Option<Factors> {
-    let record = the_record(model, &net.layers[chain.layer].name).ok()?;
+fn factors(model: &Model, net: &Net, chain: &Chain) -> Result<Factors, String> {
+    let record = the_record(model, &net.layers[chain.layer].name)?;
     let (maps, reason) = usable_maps(model, net, chain, record);
-    let map = maps.into_iter().reduce(|map, next| map.then(&next)).filter(|map| map.is_trained && reason.is_none())?;
+    if let Some(reason) = reason {
+        return Err(reason);
+    }
+    let map = maps.into_iter().reduce(|map, next| map.then(&next)).filter(|map| map.is_trained);
+    let map = map.ok_or("its statistics are not trained")?;
     let blob = &model.layers()[record].blobs[0];
     let places = Places::new(chain.layout, blob.shape(), blob.count(), map.factor.len());
-    Some(Factors { factors: map.factor.iter().map(|&factor| factor as f32).collect(), places })
+    Ok(Factors { factors: map.factor.iter().map(|&factor| factor as f32).collect(), places })
 }
 
 fn quantise_blob(model: &Model, record: usize, bits: Bits, folding: Option<&Factors>) -> Result<(Values, i32), Error> {

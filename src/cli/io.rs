@@ -98,6 +98,16 @@ fn plain_file(path: &Path) -> io::Result<Option<(PathBuf, Option<fs::Metadata>)>
     Ok(known.as_ref().is_none_or(fs::Metadata::is_file).then_some((target, known)))
 }
 
+/// Whether two paths are one file's, or would be.
+pub fn is_same(a: &Path, b: &Path) -> bool {
+    let place = |path: &Path| {
+        let (target, _) = plain_file(path).ok()??;
+        let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Some(fs::canonicalize(folder).ok()?.join(target.file_name()?))
+    };
+    place(a).is_some_and(|place_of_a| Some(place_of_a) == place(b))
+}
+
 /// The file's name for messages.
 pub fn name(path: &Path) -> String {
     if is_standard(path) { "<stdin>".to_owned() } else { path.display().to_string() }

@@ -139,10 +139,16 @@ fn read_model(path: &Path) -> anyhow::Result<Model> {
     Model::parse(io::read(path)?).with_context(|| io::name(path))
 }
 
-/// Standard output takes one answer.
+/// Standard output takes one answer, and so does a file.
 fn check_outputs(files: &[&Path], json: bool) -> anyhow::Result<()> {
     if files.iter().filter(|path| io::is_standard(path)).count() + usize::from(json) > 1 {
         bail!("standard output takes one answer only: give files for the others");
+    }
+    if let [a, b] = files
+        && !io::is_standard(a)
+        && io::is_same(a, b)
+    {
+        bail!("the net and the weights cannot both go to {}", a.display());
     }
     Ok(())
 }

@@ -252,6 +252,9 @@ fn report_added(name: &str, result: &Quantised) {
 }
 
 fn report_stripped(name: &str, result: &Stripped) {
+    for warning in &result.warnings {
+        eprintln!("gfpq: warning: {name}: {warning}");
+    }
     let count = result.removed.len();
     let layers = if count == 1 { "layer" } else { "layers" };
     let weights = if result.weights { "; weight_quant_param taken out" } else { "" };

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::error::Error;
 use super::machine::Machine;
-use super::makefile::{assigns, find};
+use super::makefile::{assigns, end_of_statement, find};
 use super::template;
 use super::text::Text;
 
@@ -13,15 +13,15 @@ use super::text::Text;
 /// # Errors
 /// When there is no such line.
 pub fn add_directories(path: &Path, text: &mut Text) -> Result<(), Error> {
-    // Both variables are appended to, so behind whichever the file sets last.
+    // Both variables are appended to, so behind whichever the file sets last, in whatever case.
     let mut at = None;
     for variable in ["LIBRARY_DIRS", "INCLUDE_DIRS"] {
-        let set = |line: &str| assigns(line, variable) && !line.contains("+=");
+        let set = |line: &str| assigns(line.trim_start(), variable) && !line.contains("+=");
         let last = text.lines().filter(|(_, line)| set(line)).map(|(at, _)| at).last();
         if variable == "LIBRARY_DIRS" && last.is_none() {
             return Err(Error::NoPlace { path: path.into(), wanted: "a line that sets LIBRARY_DIRS".into() });
         }
-        at = at.max(last.map(|offset| text.end_of_logical_line(offset)));
+        at = at.max(last.map(|offset| end_of_statement(text, offset)));
     }
     let lines = template::render("Makefile.config/directories.mk", &[])?;
     text.insert_lines(at.unwrap_or(0), &lines);
@@ -69,5 +69,15 @@ mod tests {
         let mut text = Text::from_bytes(b"LIBRARY_DIRS := a\nINCLUDE_DIRS := b \\\n\tc\nLIBRARY_DIRS += d\n");
         add_directories(Path::new("Makefile.config"), &mut text).unwrap();
         assert!(text.as_str().contains("c\n\n# The GFPQ"), "{}", text.as_str());
+    }
+
+    #[test]
+    fn the_folders_come_after_every_case() {
+        let source =
+            b"INCLUDE_DIRS := a\nifeq ($(HOST), lab)\n  LIBRARY_DIRS := b\nelse\n\tifdef X\n\tLIBRARY_DIRS := c\n\
+                       \tendif\nendif\nX := 1\n";
+        let mut text = Text::from_bytes(source);
+        add_directories(Path::new("Makefile.config"), &mut text).unwrap();
+        assert!(text.as_str().contains("\tendif\nendif\n\n# The GFPQ"), "{}", text.as_str());
     }
 }

@@ -69,17 +69,25 @@ fn appends(line: &str) -> bool {
 
 /// The offsets of the lines that match outside of `ifeq … endif`.
 fn unconditional(text: &Text, matches: impl Fn(&str) -> bool) -> Vec<usize> {
-    let mut depth = 0;
-    let mut found = Vec::new();
-    for (at, line) in text.lines() {
+    lines_with_depth(text).filter(|&(_, line, depth)| depth == 0 && matches(line)).map(|(at, ..)| at).collect()
+}
+
+/// The end of the logical line at `from`, or of the outermost `ifeq … endif` around it.
+pub fn end_of_statement(text: &Text, from: usize) -> usize {
+    let outside = lines_with_depth(text).find(|&(at, _, depth)| at >= from && depth == 0);
+    outside.map_or(text.as_str().len(), |(at, ..)| text.end_of_logical_line(at))
+}
+
+/// Offset, line, and how many conditionals are open behind it.
+fn lines_with_depth(text: &Text) -> impl Iterator<Item = (usize, &str, i32)> {
+    text.lines().scan(0, |depth, (at, line)| {
         match line.split_whitespace().next().unwrap_or("") {
-            "ifeq" | "ifneq" | "ifdef" | "ifndef" => depth += 1,
-            "endif" => depth -= 1,
-            _ if depth == 0 && matches(line) => found.push(at),
+            "ifeq" | "ifneq" | "ifdef" | "ifndef" => *depth += 1,
+            "endif" => *depth -= 1,
             _ => {}
         }
-    }
-    found
+        Some((at, line, *depth))
+    })
 }
 
 #[cfg(test)]

@@ -127,6 +127,14 @@ pub fn edit(path: &Path, text: &mut Text) -> Result<FieldNumbers, Error> {
     for (at, lines) in before {
         text.insert_lines(at, &lines);
     }
+    // A comment that begins behind a field and goes on below it would have swallowed the line.
+    let has = |name: &str, field: &str, number: u32| {
+        message(text.as_str(), name)
+            .is_some_and(|message| message.fields.iter().any(|own| own.name == field && own.number == number))
+    };
+    if !has("LayerParameter", "quant_param", numbers.layer) || !has("NetParameter", "weight_quant_param", numbers.net) {
+        return Err(missing("a line of its own behind the fields of LayerParameter and NetParameter"));
+    }
     Ok(numbers)
 }
 
@@ -355,6 +363,14 @@ message PythonParameter {
     fn without_a_comment_the_number_is_above_all() {
         let source = SOURCE.replace("available layer-specific ID", "free");
         assert_eq!(edited(&source).0.layer, 202);
+    }
+
+    #[test]
+    fn a_comment_over_the_place_is_refused() {
+        let source = SOURCE.replace("python_param = 130;", "python_param = 130; /* see\n the guide */");
+        assert_ne!(source, SOURCE);
+        let error = edit(Path::new("caffe.proto"), &mut Text::from_bytes(source.as_bytes())).unwrap_err();
+        assert!(matches!(error, Error::NoPlace { .. }), "{error}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! One Quant for each version of a blob and each width, right before its first reader; only the readers that the NNIE
 //! computes are rewired to it. All else keeps the float blob.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bstr::BString;
@@ -12,7 +13,7 @@ use super::edit::{Edits, Place};
 use super::net::{Era, Layer, Net, Phase, Port, Producer, Rule, Rules, StateSet, Wire, Wiring};
 use super::select::Selection;
 use super::style::{QuantText, Style, lengthened};
-use super::weights::{add_layer_fields, add_weight_field};
+use super::weights::{add_layer_fields, add_weight_field, left_float, unlike};
 use super::{EditError, QUANT};
 use crate::quant::Bits;
 
@@ -103,15 +104,17 @@ pub fn add_quant(document: &Document, selection: &Selection, weights: Weights) -
             let is_folded = weights == Weights::Folded;
             match document.field(net.id).first("weight_quant_param") {
                 None => result.weights |= add_weight_field(document, net, selection.bits(), is_folded, &mut edits),
-                Some(known) if is_folded && known.first("fold_batch_norm").is_none() => {
+                Some(known) => {
                     let line = document.line_starts().line(known.value_range().start);
-                    let warning =
-                        format!("line {line}: the weight_quant_param there is left as it is, without fold_batch_norm");
-                    result.warnings.push(warning);
+                    let otherwise = unlike(known, selection.bits(), is_folded);
+                    result.warnings.extend(
+                        otherwise
+                            .map(|how| format!("line {line}: the weight_quant_param there is left as it is, {how}")),
+                    );
                 }
-                Some(_) => {}
             }
             result.own_weights += add_layer_fields(document, net, selection, &mut edits);
+            result.warnings.extend(left_float(document, net, selection));
         }
         plan.write(document, &mut edits);
         result.computed += plan.computed;
@@ -301,7 +304,9 @@ impl<'a> Plan<'a> {
     }
 
     /// Names that nothing else in the net has. Quants of one blob that never meet share a name, so that the range goes
-    /// over from one phase to the other, and the same names arise when train and test are two files.
+    /// over from one phase to the other. The same names arise when train, test and deploy are two files, of which one
+    /// has branches that the other lacks: what is there in TEST is named first, and a blob's last version before those
+    /// that are written over in place.
     fn give_names(&mut self, main: Bits) {
         let net = self.net;
         let blobs = net.layers.iter().flat_map(|layer| layer.bottoms.iter().chain(&layer.tops)).chain(&net.inputs);
@@ -309,8 +314,13 @@ impl<'a> Plan<'a> {
         let mut given: HashMap<BString, StateSet> = HashMap::new();
         // For each name without a number, the first number that is not taken in every state.
         let mut free: HashMap<BString, u32> = HashMap::new();
-        let all = net.states.all();
-        for quant in &mut self.quants {
+        let (all, test) = (net.states.all(), net.states.in_phase(Phase::Test));
+        let mut order: Vec<&mut Quant> = self.quants.iter_mut().collect();
+        order.sort_by_key(|quant| {
+            let is_tested = net.states.admitted_by(&quant.rules).meets(&test);
+            (!is_tested, Reverse(quant.versions.made.keys().next_back().copied()))
+        });
+        for quant in order {
             let width = if quant.bits == main { String::new() } else { quant.bits.number().to_string() };
             let states = net.states.admitted_by(&quant.rules);
             let base = BString::from([quant.blob.as_slice(), format!("_quant{width}").as_bytes()].concat());

@@ -161,8 +161,12 @@ impl Checker<'_> {
                     }
                 }
             } else if let (Some(bits), Target::Train) = (wanted, target) {
+                // A layer's own quant_param, for its weights, says what add-quant was told.
+                let own =
+                    self.document.field(layer.id).first("quant_param").and_then(|param| param.first("quant_bits"));
+                let own = own.and_then(|bits| bits.number());
                 for bottom in 0..layer.bottoms.len() {
-                    self.is_fed((number, bottom), bits.number());
+                    self.is_fed((number, bottom), own.unwrap_or(bits.number()));
                 }
             }
             self.has_hardware(number);

@@ -24,6 +24,8 @@ pub struct Stripped {
     pub weights: bool,
     /// Nets in the document; 0 for a solver that names its net.
     pub nets: usize,
+    /// What a user should look at.
+    pub warnings: Vec<String>,
 }
 
 /// Takes out every Quant layer, `weight_quant_param`, and other layers' `quant_param`: another Caffe than a patched one
@@ -37,13 +39,21 @@ pub fn strip_quant(document: &Document) -> Result<Stripped, EditError> {
     }
     let nets = Net::all(document)?;
     let mut edits = Edits::default();
-    let mut result = Stripped { text: Vec::new(), removed: Vec::new(), rewired: 0, weights: false, nets: nets.len() };
+    let mut result = Stripped {
+        text: Vec::new(),
+        removed: Vec::new(),
+        rewired: 0,
+        weights: false,
+        nets: nets.len(),
+        warnings: Vec::new(),
+    };
     for net in &nets {
         for ((layer, bottom), name) in rewirings(net, document)? {
             let value = document.field(net.layers[layer].bottoms[bottom].id);
             edits.replace(value.value_range(), shortened(value, &name));
             result.rewired += 1;
         }
+        result.warnings.extend(lost_outputs(net));
         let quants = net.layers.iter().filter(|layer| layer.kind == QUANT).map(|layer| layer.id).collect();
         remove_layers(document, document.field(net.id), &quants, &mut edits);
         let quants = net.layers.iter().filter(|layer| layer.kind == QUANT);
@@ -60,6 +70,23 @@ pub fn strip_quant(document: &Document) -> Result<Stripped, EditError> {
     }
     result.text = edits.apply(document.as_bytes());
     Ok(result)
+}
+
+/// Quant layers' tops that are the net's outputs: nothing reads them, and who looks for them by name finds nothing.
+fn lost_outputs(net: &Net) -> Vec<String> {
+    let wiring = net.wiring();
+    let mut lost = Vec::new();
+    for (number, layer) in net.layers.iter().enumerate().filter(|(_, layer)| layer.kind == QUANT) {
+        for (top, (made, read)) in layer.tops.iter().zip(&layer.bottoms).enumerate() {
+            if made.name != read.name && wiring.readers(Producer::Top { layer: number, top }).is_empty() {
+                lost.push(format!(
+                    "the net's output `{}` is gone with `{}`: it is `{}` now",
+                    made.name, layer.name, read.name
+                ));
+            }
+        }
+    }
+    lost
 }
 
 /// The bottoms that read a Quant's top, and what they are to read.

@@ -1,9 +1,11 @@
 //! Which layers see quantised weights, and in how many bits: the choice that WeightQuantizer makes in a Caffe tree.
 
+use bstr::BString;
+
 use super::document::{Document, Field, Kind};
 use super::edit::{Edits, Place};
 use super::net::{Layer, Net};
-use super::select::{HIGH_PRECISION, Selection, has_weights};
+use super::select::{COMPUTED, HIGH_PRECISION, Selection, has_weights};
 use super::style::Style;
 use super::{EditError, QUANT};
 use crate::quant::Bits;
@@ -92,6 +94,33 @@ pub(super) fn add_layer_fields(document: &Document, net: &Net, selection: &Selec
         added += 1;
     }
     added
+}
+
+/// How a net's own `weight_quant_param` differs from the one that is asked for.
+pub(super) fn unlike(known: Field<'_>, bits: Bits, is_folded: bool) -> Option<String> {
+    let own = Options::read(Some(known));
+    if own.is_off {
+        return Some("with quant_en: 0, so that weights stay float".to_owned());
+    }
+    let width = own.bits.unwrap_or(8);
+    let other_width = (width != bits.number()).then(|| format!("of {width} bit"));
+    let not_folded = (is_folded && own.is_folded.is_none()).then(|| "without fold_batch_norm".to_owned());
+    other_width.into_iter().chain(not_folded).reduce(|a, b| format!("{a} and {b}"))
+}
+
+/// Types that the selection adds: whether they have weights is not known, and Caffe leaves such weights alone.
+pub(super) fn left_float(document: &Document, net: &Net, selection: &Selection) -> Vec<String> {
+    let mut types: Vec<&BString> = Vec::new();
+    for layer in &net.layers {
+        let has_own = || document.field(layer.id).first("quant_param").is_some();
+        let is_added = selection.has_type(&layer.kind) && !COMPUTED.iter().any(|kind| kind.as_bytes() == layer.kind);
+        if is_added && !types.contains(&&layer.kind) && !has_own() {
+            types.push(&layer.kind);
+        }
+    }
+    let warning =
+        |kind| format!("{kind} layers' weights, if they have any, stay float without a quant_param of their own");
+    types.into_iter().map(warning).collect()
 }
 
 /// A QuantParameter.

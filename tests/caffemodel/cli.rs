@@ -63,6 +63,9 @@ fn fold_writes_two_files_and_tells_what_it_did() {
     let twice = fold(&["--out-net", "-", "--out-weights", "-"]);
     assert_eq!(twice.status.code(), Some(1));
     assert!(stderr(&twice).contains("one answer only"));
+    let one = fold(&["--out-net", "new", "--out-weights", "./new"]);
+    assert_eq!((one.status.code(), folder.path().join("new").exists()), (Some(1), false));
+    assert!(stderr(&one).contains("cannot both go to new"), "{}", stderr(&one));
     // A file may be its own output.
     let own = fold(&["--out-net", "net.prototxt", "--out-weights", "net.caffemodel"]);
     assert!(own.status.success());

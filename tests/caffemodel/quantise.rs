@@ -74,6 +74,39 @@ fn unequal_sharers_and_missing_layers_are_warned_of() {
 }
 
 #[test]
+fn what_is_not_folded_in_is_named() {
+    let net = |own: &str| {
+        document(&format!(
+            "weight_quant_param {{ fold_batch_norm: 1 }}
+            layer {{ name: 'conv' type: 'Convolution' bottom: 'data' top: 'c' {own}
+              convolution_param {{ num_output: 2 bias_term: false }} }}
+            layer {{ name: 'bn' type: 'BatchNorm' bottom: 'c' top: 'c' }}"
+        ))
+    };
+    let with = |count: f32| {
+        let statistics = [blob(&[2], &[0.0; 2]), blob(&[2], &[4.0, 9.0]), blob(&[1], &[count])];
+        let conv = layer("conv", "Convolution", &[blob(&[2, 2], &WEIGHTS)]);
+        parse([conv, layer("bn", "BatchNorm", &statistics)].concat())
+    };
+    for (own, count, folded, word) in [
+        ("", 1.0, true, None),
+        ("", 0.0, false, Some("not trained")),
+        (
+            "param { name: 'w' } } layer { name: 'other' type: 'Convolution' bottom: 'data' top: 'o' param { name: 'w' }",
+            1.0,
+            false,
+            Some("`bn` is not folded in: "),
+        ),
+    ] {
+        let model = with(count);
+        let quantised = quantise(&net(own), &model, Bits::Eight).unwrap();
+        assert_eq!(quantised.layers[0].is_folded, folded, "{own}");
+        let told = quantised.warnings.iter().any(|warning| word.is_some_and(|word| warning.contains(word)));
+        assert_eq!(told, word.is_some(), "{own}: {:?}", quantised.warnings);
+    }
+}
+
+#[test]
 fn doubles_are_quantised_as_the_floats_that_caffe_loads() {
     let wide: Vec<u8> = WEIGHTS.iter().flat_map(|&weight| f64::from(weight).to_le_bytes()).collect();
     let blob = [crate::field(8, &wide), crate::field(7, &crate::field(1, &[2, 2]))].concat();

@@ -113,6 +113,26 @@ fn train_and_test_files_get_the_same_names() {
 }
 
 #[test]
+fn names_do_not_depend_on_branches_that_only_training_has() {
+    let net = |aux: &str| {
+        format!(
+            "input: 'data' layer {{ name: 'c' type: 'Convolution' bottom: 'data' top: 'c' }}
+            {aux} layer {{ name: 'relu' type: 'ReLU' bottom: 'c' top: 'c' }}
+            layer {{ name: 'd' type: 'Convolution' bottom: 'c' top: 'd' }}\n"
+        )
+    };
+    let deploy = names(&net(""), &Selection::default());
+    for rule in ["include { phase: TRAIN }", "exclude { phase: TEST }", ""] {
+        let aux = format!("layer {{ name: 'aux' type: 'Pooling' bottom: 'c' top: 'aux' {rule} }}");
+        there_and_back(&net(&aux));
+        let train = names(&net(&aux), &Selection::default());
+        assert!(deploy.iter().all(|name| train.contains(name)), "{rule}: {deploy:?}, {train:?}");
+        let quant_of_d = there_and_back(&net(&aux)).split("'d' type").nth(1).unwrap().contains("'c_quant'");
+        assert!(quant_of_d, "{rule}");
+    }
+}
+
+#[test]
 fn names_that_are_taken_are_left() {
     let text = "input: 'x' layer { name: 'x_quant' type: 'ReLU' bottom: 'x' top: 'x_quant_2' }
         layer { name: 'c' type: 'Convolution' bottom: 'x' top: 'c' }\n";
@@ -248,4 +268,25 @@ fn weights_have_the_width_of_their_layers_data() {
     let (with, count) = own(Bits::Sixteen, "c_hp", "none");
     assert_eq!(count, 1);
     assert!(with.contains("\n  quant_param { quant_en: 0 }\n  # its product\n  top: 'c'\n"), "{with}");
+}
+
+#[test]
+fn weights_that_stay_otherwise_than_asked_are_told_of() {
+    let warnings = |field: &str, selection: &Selection, weights| {
+        let text = format!("{field} input: 'x' layer {{ name: 'm' type: 'MyConv' bottom: 'x' top: 'm' }}");
+        add_quant(&parse(&text), selection, weights).unwrap().warnings.join("; ")
+    };
+    let plain = Selection::default();
+    let off = "weight_quant_param { quant_en: 0 }";
+    assert!(
+        warnings(off, &plain, Weights::Quantised)
+            .contains("line 1: the weight_quant_param there is left as it is, with quant_en: 0")
+    );
+    assert_eq!(warnings(off, &plain, Weights::AsTheyAre), "");
+    let eight = "weight_quant_param { }";
+    assert!(warnings(eight, &Selection::new(Bits::Sixteen), Weights::Quantised).contains("of 8 bit"));
+    assert_eq!(warnings(eight, &plain, Weights::Quantised), "");
+    let more = Selection::default().with_types(["MyConv".to_owned()]);
+    assert!(warnings("", &more, Weights::Quantised).contains("MyConv layers' weights"));
+    assert_eq!(warnings("", &more, Weights::AsTheyAre), "");
 }

@@ -81,3 +81,15 @@ fn a_solver_is_no_net() {
     assert_eq!(refuse("net: 'x'"), EditError::NoLayers);
     assert_eq!(refuse("# nothing"), EditError::Empty);
 }
+
+#[test]
+fn a_layers_own_width_is_the_one_to_be_fed() {
+    let net = |own: &str| {
+        format!(
+            "input: 'x' layer {{ name: 'q' type: 'Quant' bottom: 'x' top: 'q' quant_param {{ quant_bits: 16 }} }}
+            layer {{ name: 'c' type: 'Convolution' {own} bottom: 'q' top: 'c' }}"
+        )
+    };
+    assert_eq!(faults(&net("")), [(Fault::OtherWidth, "c".to_owned())]);
+    assert_eq!(faults(&net("quant_param { quant_bits: 16 }")), []);
+}

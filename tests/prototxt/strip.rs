@@ -97,3 +97,12 @@ fn a_layers_own_quant_param_goes() {
     assert_eq!(stripped(text), "layer {\n  type: 'PReLU'\n  top: 'x'\n}\n");
     assert_eq!(stripped("layer { quant_param { } quant_param { } top: 'x' }"), "layer { top: 'x' }");
 }
+
+#[test]
+fn a_lost_output_is_told_of() {
+    let text = "input: 'x' layer { name: 'q' type: 'Quant' bottom: 'x' top: 'prob' }";
+    let warnings = strip_quant(&parse(text)).unwrap().warnings;
+    assert_eq!(warnings, ["the net's output `prob` is gone with `q`: it is `x` now"]);
+    let read = format!("{text} layer {{ type: 'Softmax' bottom: 'prob' top: 'y' }}");
+    assert!(strip_quant(&parse(&read)).unwrap().warnings.is_empty());
+}

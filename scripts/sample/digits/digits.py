@@ -34,9 +34,9 @@ EXAMPLES = ("lenet", "residual", "depthwise", "motion")
 # Those whose BatchNorm is folded before they are quantised; a folded net has a solver of its own.
 FOLDED = ("motion",)
 # Further options of finetune.py: a net that quantisation ruins has a longer way to go.
-OPTIONS = {"motion": ["--base-lr", "0.01", "--iterations", "1600"]}
+OPTIONS = {"motion": ["--base-lr", "0.01"]}
 # The difference between two frames that a sensor at rest gives, in units of its full scale.
-SENSOR_NOISE = 0.0013
+SENSOR_NOISE = 0.002
 
 
 def images_of(example, seed):
