@@ -37,6 +37,8 @@ def parse_arguments():
     which.add_argument("--weights-only", action="store_true", help="leave data float")
     parser.add_argument("--fold", action="store_true",
                         help="quantise weights with the BatchNorm and Scale behind them folded in, as the chip will")
+    parser.add_argument("--freeze-batch-norm", action="store_true",
+                        help="BatchNorm keeps its statistics in training: steadier with --fold")
     parser.add_argument("--bits", type=int, choices=(8, 16), default=8, help="width of the NNIE's numbers (8)")
     parser.add_argument("--sixteen", action="append", default=[], metavar="GLOB", help="layers to compute in 16 bit")
     parser.add_argument("--exclude", action="append", default=[], metavar="GLOB", help="layers to leave float")
@@ -125,7 +127,7 @@ class Run:
 
         def change(source, new):
             quantised.quantise(caffe, gfpq, source, new, options, not arguments.weights_only, not arguments.data_only,
-                               arguments.fold)
+                               arguments.fold, arguments.freeze_batch_norm)
 
         param = solver.quiet(user.quantised(change, nets.resolve()))
         iterations = arguments.iterations or max(1, param.max_iter // 2)

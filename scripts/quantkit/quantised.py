@@ -9,10 +9,11 @@ WEIGHTED = frozenset(("Convolution", "Deconvolution", "InnerProduct", "Depthwise
                       "ConvDepthwise"))
 
 
-def quantise(caffe, program, source, out, options, data=True, weights=True, fold=False):
+def quantise(caffe, program, source, out, options, data=True, weights=True, fold=False, freeze=False):
     """Writes a net's quantised version with `gfpq prototxt add-quant`; its own file stays as it is.
 
-    A layer's weights get the width of its data: 16 bits for a --sixteen layer, none for an excluded one.
+    A layer's weights get the width of its data: 16 bits for a --sixteen layer, none for an excluded one. `freeze` has
+    BatchNorm layers keep their statistics in training.
     """
     options = [*options, *(["--weights"] if weights else []), *(["--fold"] if weights and fold else [])]
     tree.call_gfpq(program, "prototxt", "add-quant", source, "-o", out, *options)
@@ -23,4 +24,9 @@ def quantise(caffe, program, source, out, options, data=True, weights=True, fold
     if not data:
         for layer in quants:
             layer.quant_param.quant_en = False
+    if freeze:
+        for layer in net.layer:
+            if layer.type == "BatchNorm":
+                layer.batch_norm_param.use_global_stats = True
+    if freeze or not data:
         model.write_text(out, net)

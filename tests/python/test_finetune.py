@@ -13,6 +13,8 @@ import tempfile
 import time
 import unittest
 
+from quantkit import model, quantised
+
 from digits_data import ENVIRONMENT, SCRIPTS, train, write_digits
 
 import numpy as np
@@ -156,6 +158,17 @@ class FinetuneTest(unittest.TestCase):
                 self.assertIn(word, net, options)
             for word in absent:
                 self.assertNotIn(word, net, options)
+
+    def test_frozen_batch_norm(self):
+        source, out = self.folder / "bn.prototxt", self.folder / "bn_quant.prototxt"
+        source.write_text('input: "x" layer { name: "c" type: "Convolution" bottom: "x" top: "c" }\n'
+                          'layer { name: "bn" type: "BatchNorm" bottom: "c" top: "c" }\n')
+        for freeze in (False, True):
+            quantised.quantise(caffe, os.environ["GFPQ"], source, out, [], fold=True, freeze=freeze)
+            net = model.read_text(out, caffe.proto.caffe_pb2.NetParameter())
+            frozen = [layer.batch_norm_param.use_global_stats for layer in net.layer if layer.type == "BatchNorm"]
+            self.assertEqual(frozen, [freeze])
+            self.assertTrue(net.weight_quant_param.fold_batch_norm)
 
     def test_bad_input_is_one_clear_line(self):
         def refuse(solver, weights, *words, options=()):
