@@ -1,42 +1,9 @@
 //! The document: what it reads, what it refuses and how it says so.
 
-use gfpq::prototxt::{Document, Field, Kind};
+use gfpq::prototxt::Document;
 
+use crate::survive::assert_tiled;
 use crate::{fixture, parse};
-
-/// Every byte of the source lies in a token or in the space between tokens, once and in order.
-pub fn assert_tiled(document: &Document) {
-    let source = document.as_bytes();
-    let mut open: Vec<Field<'_>> = document.root().children().collect();
-    open.reverse();
-    let mut done = 0;
-    while let Some(field) = open.pop() {
-        assert_eq!(field.gap().end, field.range().start);
-        assert!(done <= field.gap().start, "fields overlap");
-        // Between a field and the next one's space: ends of messages and lists, and separators.
-        assert!(is_made_of(&source[done..field.gap().start], "{}<>[],;"), "{:?}", &source[done..field.gap().start]);
-        assert!(is_made_of(&source[field.gap()], ""), "{:?}", String::from_utf8_lossy(&source[field.gap()]));
-        done = field.value_range().start;
-        match field.kind() {
-            Kind::Message | Kind::List => {
-                done += 1;
-                let mut children: Vec<_> = field.children().collect();
-                children.reverse();
-                open.extend(children);
-            }
-            _ => done = field.value_range().end,
-        }
-    }
-}
-
-/// Whether a text is space, comments and these characters.
-fn is_made_of(text: &[u8], characters: &str) -> bool {
-    let text = String::from_utf8_lossy(text);
-    text.trim_start_matches('\u{feff}').split('\n').all(|line| {
-        let code = line.split('#').next().unwrap_or_default();
-        code.chars().all(|c| " \t\r\u{b}\u{c}".contains(c) || characters.contains(c))
-    })
-}
 
 #[test]
 fn prints_as_it_was_read() {

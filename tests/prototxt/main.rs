@@ -9,6 +9,7 @@ mod properties;
 mod random;
 mod scale;
 mod strip;
+mod survive;
 
 use gfpq::prototxt::{Document, Quantised, Selection, Weights, add_quant, strip_quant};
 

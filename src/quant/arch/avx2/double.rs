@@ -1,8 +1,10 @@
 //! float64: a value's upper half decides, unless it is the upper half of a threshold or a limit.
 
 use std::arch::x86_64::*;
+use std::array::from_fn;
 
-use super::{Words, first_words, select};
+use super::planes::{Block, Plane, Planes, add, third_bytes, words};
+use super::{indices, select};
 use crate::quant::arch::{Scale, scalar};
 use crate::quant::format::AMBIGUOUS;
 use crate::quant::{Bits, Format};
@@ -12,14 +14,32 @@ const EXPONENT: i32 = 0x7ff0_0000;
 /// Of a whole value.
 const MANTISSA: u64 = (1 << 52) - 1;
 
-/// What is done to the upper halves of eight values.
-trait Kernel {
+/// What is done to the upper halves of `N` times eight values.
+trait Kernel<const N: usize> {
     /// # Safety
     /// The processor has AVX2; so for all functions here.
     unsafe fn new(scale: &Scale) -> Self;
-    /// For magnitudes held within the limits, of which the first two of every four belong to one vector and the others to
-    /// another: which are open, and both vectors' values, with the `sign` where `keep` has them.
-    unsafe fn quantise(&self, held: __m256i, keep: __m256i, sign: __m256i) -> (__m256i, __m256i, __m256i);
+    unsafe fn quantise(&self, upper: &[Upper; N]) -> [Quantised; N];
+}
+
+/// Upper halves of two vectors' values: of every four, the first two belong to one vector and the others to the other.
+#[derive(Clone, Copy)]
+struct Upper {
+    /// The magnitudes, held within the limits.
+    held: __m256i,
+    /// The values that are not zero.
+    keep: __m256i,
+    sign: __m256i,
+}
+
+/// What became of them.
+struct Quantised {
+    /// Upper halves that do not decide.
+    open: __m256i,
+    /// One vector's values.
+    low: __m256i,
+    /// The other's.
+    high: __m256i,
 }
 
 #[target_feature(enable = "avx2")]
@@ -27,8 +47,8 @@ pub unsafe fn apply(source: *const f64, destination: *mut f64, len: usize, scale
     // SAFETY: the caller's pointers are good for `len` values.
     unsafe {
         match scale.format.bits {
-            Bits::Eight => sweep::<Eight>(source, destination, len, scale),
-            Bits::Sixteen => sweep::<Sixteen>(source, destination, len, scale),
+            Bits::Eight => sweep::<4, Eight>(source, destination, len, scale),
+            Bits::Sixteen => sweep::<1, Sixteen>(source, destination, len, scale),
         }
     }
 }
@@ -36,57 +56,112 @@ pub unsafe fn apply(source: *const f64, destination: *mut f64, len: usize, scale
 /// Runs a kernel over `len` values.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn sweep<K: Kernel>(source: *const f64, destination: *mut f64, len: usize, scale: &Scale) {
-    let limits = &scale.f64;
-    let upper = |b: u64| _mm256_set1_epi32((b >> 32) as i32);
-    let (flush, lowest, highest) = (limits.flush.map(upper), limits.lowest.map(upper), upper(limits.highest));
-    // SAFETY: all within `len` values, and a masked access touches no value outside its mask.
+unsafe fn sweep<const N: usize, K: Kernel<N>>(source: *const f64, destination: *mut f64, len: usize, scale: &Scale) {
+    let limits = Limits::new(scale);
+    // SAFETY: all within `len` values.
     unsafe {
         let kernel = K::new(scale);
-        let eight = |a: __m256d, b: __m256d| {
-            // Within each 128 bits two of `a` and two of `b`; the unpacking puts them back.
-            let x = _mm256_shuffle_ps::<0b11_01_11_01>(_mm256_castpd_ps(a), _mm256_castpd_ps(b));
-            let x = _mm256_castps_si256(x);
-            let (flush, lowest) = (select(flush[0], flush[1], x), select(lowest[0], lowest[1], x));
-            let magnitude = _mm256_and_si256(x, _mm256_set1_epi32(i32::MAX));
-            let keep = _mm256_cmpgt_epi32(magnitude, flush);
-            let held = _mm256_max_epi32(_mm256_min_epi32(magnitude, highest), lowest);
-            let sign = _mm256_and_si256(x, _mm256_set1_epi32(i32::MIN));
-            let (open, low, high) = kernel.quantise(held, keep, sign);
-            let (mut low, mut high) = (_mm256_castsi256_pd(low), _mm256_castsi256_pd(high));
-            // At a threshold, not finite, at the limit of what becomes zero.
-            let open = _mm256_and_si256(keep, open);
-            let open = _mm256_or_si256(open, _mm256_cmpgt_epi32(magnitude, _mm256_set1_epi32(EXPONENT - 1)));
-            let open = _mm256_or_si256(open, _mm256_cmpeq_epi32(magnitude, flush));
-            let open = _mm256_movemask_ps(_mm256_castsi256_ps(open));
-            if open != 0 {
-                let (mut x, mut y) = ([0.0; 8], [0.0; 8]);
-                _mm256_storeu_pd(x.as_mut_ptr(), a);
-                _mm256_storeu_pd(x.as_mut_ptr().add(4), b);
-                _mm256_storeu_pd(y.as_mut_ptr(), low);
-                _mm256_storeu_pd(y.as_mut_ptr().add(4), high);
-                decide(&x, &mut y, open as u32, scale);
-                low = _mm256_loadu_pd(y.as_ptr());
-                high = _mm256_loadu_pd(y.as_ptr().add(4));
-            }
-            (low, high)
-        };
-        let whole = len & !7;
         let mut i = 0;
-        while i < whole {
-            let (a, b) = eight(_mm256_loadu_pd(source.add(i)), _mm256_loadu_pd(source.add(i + 4)));
-            _mm256_storeu_pd(destination.add(i), a);
-            _mm256_storeu_pd(destination.add(i + 4), b);
-            i += 8;
+        while len - i >= 8 * N {
+            block(source.add(i), destination.add(i), &kernel, &limits, scale);
+            i += 8 * N;
         }
         if i < len {
-            let left = len - i;
-            let masks = [first_words(2 * left), first_words(2 * left.saturating_sub(4))];
-            let b = _mm256_maskload_pd(source.wrapping_add(i + 4), masks[1]);
-            let (a, b) = eight(_mm256_maskload_pd(source.add(i), masks[0]), b);
-            _mm256_maskstore_pd(destination.add(i), masks[0], a);
-            _mm256_maskstore_pd(destination.wrapping_add(i + 4), masks[1], b);
+            // The last ones among zeros.
+            let mut rest = [[0f64; 8]; N];
+            let rest = rest.as_mut_ptr().cast::<f64>();
+            source.add(i).copy_to_nonoverlapping(rest, len - i);
+            block(rest, rest, &kernel, &limits, scale);
+            rest.copy_to_nonoverlapping(destination.add(i), len - i);
         }
+    }
+}
+
+/// Runs a kernel over as many values as it takes at once.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn block<const N: usize, K: Kernel<N>>(
+    source: *const f64,
+    destination: *mut f64,
+    kernel: &K,
+    limits: &Limits,
+    scale: &Scale,
+) {
+    // SAFETY: the caller's pointers are good for 8 N values.
+    unsafe {
+        let x: [__m256i; N] = from_fn(
+            #[inline(always)]
+            |k| upper_halves(source.add(8 * k)),
+        );
+        let upper = x.map(
+            #[inline(always)]
+            |x| limits.hold(x),
+        );
+        let y = kernel.quantise(&upper);
+        for k in 0..N {
+            let open = _mm256_and_si256(upper[k].keep, y[k].open);
+            let open = _mm256_or_si256(open, limits.open(x[k]));
+            let open = _mm256_movemask_ps(_mm256_castsi256_ps(open));
+            if open == 0 {
+                _mm256_storeu_si256(destination.add(8 * k).cast(), y[k].low);
+                _mm256_storeu_si256(destination.add(8 * k + 4).cast(), y[k].high);
+            } else {
+                let mut decided = [0.0; 8];
+                _mm256_storeu_si256(decided.as_mut_ptr().cast(), y[k].low);
+                _mm256_storeu_si256(decided.as_mut_ptr().add(4).cast(), y[k].high);
+                decide(&source.add(8 * k).cast::<[f64; 8]>().read(), &mut decided, open as u32, scale);
+                destination.add(8 * k).cast::<[f64; 8]>().write(decided);
+            }
+        }
+    }
+}
+
+/// The upper halves of eight values: within each 128 bits two of the first four, then two of the last four. Unpacking puts
+/// them back.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn upper_halves(source: *const f64) -> __m256i {
+    // SAFETY: the caller's pointer is good for eight values.
+    let (a, b) = unsafe { (_mm256_loadu_ps(source.cast()), _mm256_loadu_ps(source.add(4).cast())) };
+    _mm256_castps_si256(_mm256_shuffle_ps::<0b11_01_11_01>(a, b))
+}
+
+/// The upper halves of the limits of a float64 scale.
+struct Limits {
+    flush: [__m256i; 2],
+    lowest: [__m256i; 2],
+    highest: __m256i,
+}
+
+impl Limits {
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn new(scale: &Scale) -> Limits {
+        let upper = |b: u64| _mm256_set1_epi32((b >> 32) as i32);
+        let limits = &scale.f64;
+        Limits { flush: limits.flush.map(upper), lowest: limits.lowest.map(upper), highest: upper(limits.highest) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn hold(&self, x: __m256i) -> Upper {
+        let (flush, lowest) = (select(self.flush[0], self.flush[1], x), select(self.lowest[0], self.lowest[1], x));
+        let magnitude = _mm256_and_si256(x, _mm256_set1_epi32(i32::MAX));
+        Upper {
+            held: _mm256_max_epi32(_mm256_min_epi32(magnitude, self.highest), lowest),
+            keep: _mm256_cmpgt_epi32(magnitude, flush),
+            sign: _mm256_and_si256(x, _mm256_set1_epi32(i32::MIN)),
+        }
+    }
+
+    /// Which values are not finite, or at the limit of what becomes zero.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn open(&self, x: __m256i) -> __m256i {
+        let flush = select(self.flush[0], self.flush[1], x);
+        let magnitude = _mm256_and_si256(x, _mm256_set1_epi32(i32::MAX));
+        let not_finite = _mm256_cmpgt_epi32(magnitude, _mm256_set1_epi32(EXPONENT - 1));
+        _mm256_or_si256(not_finite, _mm256_cmpeq_epi32(magnitude, flush))
     }
 }
 
@@ -100,58 +175,85 @@ fn decide(x: &[f64; 8], y: &mut [f64; 8], open: u32, scale: &Scale) {
     }
 }
 
-/// 16 steps: four registers hold the 32 corrections, four the values' mantissas.
+/// 16 steps, looked up in planes of bytes.
 struct Eight {
-    corrections: [__m256i; 4],
-    upper: [__m256i; 2],
-    lower: [__m256i; 2],
+    corrections: [Plane<2>; 3],
+    upper: [Plane<1>; 3],
+    lower: [Plane<1>; 4],
 }
 
-impl Kernel for Eight {
+/// The corrections; their fourth byte is the sign of the third.
+static CORRECTIONS: Planes<2, 3> = {
+    let table = Bits::Eight.format().corrections_upper;
+    let mut cell = 0;
+    while cell < 32 {
+        assert!((table[cell] as i32) << 8 >> 8 == table[cell] as i32);
+        cell += 1;
+    }
+    Planes::new(table)
+};
+
+/// The upper halves of the values' mantissas.
+static UPPER: Planes<1, 3> = Planes::new(&halves(32));
+
+/// The lower halves.
+static LOWER: Planes<1, 4> = Planes::new(&halves(0));
+
+const fn halves(shift: u32) -> [u32; 16] {
+    let mut table = [0; 16];
+    let mut step = 0;
+    while step < 16 {
+        table[step] = ((Bits::Eight.format().values_f64[step] & MANTISSA) >> shift) as u32;
+        step += 1;
+    }
+    table
+}
+
+impl Kernel<4> for Eight {
     #[inline]
     #[target_feature(enable = "avx2")]
-    unsafe fn new(scale: &Scale) -> Eight {
-        let (corrections, values) = (scale.format.corrections_upper, scale.format.values_f64);
-        let half = |i: usize, shift: u32| {
-            let half: [u32; 8] = std::array::from_fn(|lane| ((values[i + lane] & MANTISSA) >> shift) as u32);
-            // SAFETY: eight words.
-            unsafe { _mm256_loadu_si256(half.as_ptr().cast()) }
-        };
-        Eight {
-            // SAFETY: the table has 32 entries.
-            corrections: [0, 8, 16, 24].map(|i| unsafe { _mm256_loadu_si256(corrections.as_ptr().add(i).cast()) }),
-            upper: [0, 8].map(|i| half(i, 32)),
-            lower: [0, 8].map(|i| half(i, 0)),
-        }
+    unsafe fn new(_: &Scale) -> Eight {
+        Eight { corrections: CORRECTIONS.load(), upper: UPPER.load(), lower: LOWER.load() }
     }
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    unsafe fn quantise(&self, held: __m256i, keep: __m256i, sign: __m256i) -> (__m256i, __m256i, __m256i) {
-        // A look-up reads the lowest three bits of an index; the next ones choose among look-ups.
-        let cell = _mm256_srli_epi32::<15>(held);
-        let (bit_3, bit_4) = (_mm256_slli_epi32::<13>(held), _mm256_slli_epi32::<12>(held));
-        let [a, b, c, d] = &self.corrections;
-        let correction = select(look_up([a, b], cell, bit_3), look_up([c, d], cell, bit_3), bit_4);
-        let sum = _mm256_add_epi32(held, correction);
-        // A sum that is a whole step: the upper half of a threshold.
-        let open = _mm256_cmpeq_epi32(_mm256_and_si256(sum, _mm256_set1_epi32(0xffff)), _mm256_setzero_si256());
-        let (step, bit_3) = (_mm256_srli_epi32::<16>(sum), _mm256_slli_epi32::<12>(sum));
-        let octave = _mm256_and_si256(sum, _mm256_set1_epi32(EXPONENT));
-        let upper = _mm256_or_si256(octave, look_up([&self.upper[0], &self.upper[1]], step, bit_3));
-        let upper = _mm256_and_si256(keep, _mm256_or_si256(upper, sign));
-        let lower = _mm256_and_si256(keep, look_up([&self.lower[0], &self.lower[1]], step, bit_3));
-        (open, _mm256_unpacklo_epi32(lower, upper), _mm256_unpackhi_epi32(lower, upper))
+    unsafe fn quantise(&self, x: &[Upper; 4]) -> [Quantised; 4] {
+        let held: Block = x.map(
+            #[inline(always)]
+            |x| x.held,
+        );
+        // Bits 15 to 19 of an upper half are its cell.
+        let cell = third_bytes(held.map(
+            #[inline(always)]
+            |held| _mm256_slli_epi32::<4>(held),
+        ));
+        let (cell, bit_4) = (_mm256_and_si256(_mm256_srli_epi16::<3>(cell), _mm256_set1_epi8(15)), cell);
+        let [a, b, c] = &self.corrections;
+        let (a, b, c) = (a.of(cell, bit_4), b.of(cell, bit_4), c.of(cell, bit_4));
+        let sum = add(held, words([a, b, c, _mm256_cmpgt_epi8(_mm256_setzero_si256(), c)]));
+        // Bits 16 to 19 of a sum are its step.
+        let step = _mm256_and_si256(third_bytes(sum), _mm256_set1_epi8(15));
+        let [a, b, c] = &self.upper;
+        let upper = words([a.of(step), b.of(step), c.of(step), _mm256_setzero_si256()]);
+        let [a, b, c, d] = &self.lower;
+        let lower = words([a.of(step), b.of(step), c.of(step), d.of(step)]);
+        from_fn(
+            #[inline(always)]
+            |i| {
+                // A sum that is a whole step: the upper half of a threshold.
+                let rest = _mm256_and_si256(sum[i], _mm256_set1_epi32(0xffff));
+                let octave = _mm256_and_si256(sum[i], _mm256_set1_epi32(EXPONENT));
+                let upper = _mm256_or_si256(_mm256_or_si256(octave, upper[i]), x[i].sign);
+                let (upper, lower) = (_mm256_and_si256(x[i].keep, upper), _mm256_and_si256(x[i].keep, lower[i]));
+                Quantised {
+                    open: _mm256_cmpeq_epi32(rest, _mm256_setzero_si256()),
+                    low: _mm256_unpacklo_epi32(lower, upper),
+                    high: _mm256_unpackhi_epi32(lower, upper),
+                }
+            },
+        )
     }
-}
-
-/// Entries of a table of 16, of which `index` has the lowest three bits and the sign of `bit_3` the fourth.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn look_up(table: [&__m256i; 2], index: __m256i, bit_3: __m256i) -> __m256i {
-    let a = _mm256_permutevar8x32_epi32(*table[0], index);
-    let b = _mm256_permutevar8x32_epi32(*table[1], index);
-    select(a, b, bit_3)
 }
 
 /// 128 steps: one load from memory tells all about a cell.
@@ -193,19 +295,22 @@ static CELLS: [Cell; 256] = {
 };
 
 impl Cell {
-    /// The cells of two words.
+    /// Two cells.
+    ///
+    /// # Safety
+    /// The indices are below 256.
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn load(cells: &Words, i: usize, j: usize) -> __m256i {
-        let (i, j) = (&raw const CELLS[cells.third_byte(i)], &raw const CELLS[cells.third_byte(j)]);
-        // SAFETY: a cell is 16 aligned bytes.
+    unsafe fn load(i: usize, j: usize) -> __m256i {
+        // SAFETY: within the table, whose cells are 16 aligned bytes each.
         unsafe {
-            _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(_mm_load_si128(i.cast())), _mm_load_si128(j.cast()))
+            let (i, j) = (CELLS.as_ptr().add(i).cast(), CELLS.as_ptr().add(j).cast());
+            _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(_mm_load_si128(i)), _mm_load_si128(j))
         }
     }
 }
 
-impl Kernel for Sixteen {
+impl Kernel<1> for Sixteen {
     #[inline]
     #[target_feature(enable = "avx2")]
     unsafe fn new(_: &Scale) -> Sixteen {
@@ -214,12 +319,11 @@ impl Kernel for Sixteen {
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    unsafe fn quantise(&self, held: __m256i, keep: __m256i, sign: __m256i) -> (__m256i, __m256i, __m256i) {
-        let mut cells = Words::ZERO;
-        cells.store(_mm256_slli_epi32::<4>(held));
+    unsafe fn quantise(&self, &[Upper { held, keep, sign }]: &[Upper; 1]) -> [Quantised; 1] {
+        let [c0, c1, c2, c3, c4, c5, c6, c7] = indices::<12>(held);
         // In pairs, so that the unpacking leaves the values in the order of `held`.
-        let (a, b) = (Cell::load(&cells, 0, 4), Cell::load(&cells, 1, 5));
-        let (c, d) = (Cell::load(&cells, 2, 6), Cell::load(&cells, 3, 7));
+        // SAFETY: they are bytes.
+        let (a, b, c, d) = unsafe { (Cell::load(c0, c4), Cell::load(c1, c5), Cell::load(c2, c6), Cell::load(c3, c7)) };
         let (low, low_more) = (_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
         let (high, high_more) = (_mm256_unpacklo_epi64(c, d), _mm256_unpackhi_epi64(c, d));
         let (a, b) = (_mm256_castsi256_ps(low_more), _mm256_castsi256_ps(high_more));
@@ -234,6 +338,6 @@ impl Kernel for Sixteen {
         let high_more = _mm256_andnot_si256(_mm256_unpackhi_epi32(below, below), _mm256_and_si256(high_more, mantissa));
         let high = _mm256_add_epi64(_mm256_add_epi64(high, high_more), _mm256_unpackhi_epi32(zero, octave));
         let high = _mm256_and_si256(high, _mm256_unpackhi_epi32(keep, keep));
-        (_mm256_cmpeq_epi32(threshold, within), low, high)
+        [Quantised { open: _mm256_cmpeq_epi32(threshold, within), low, high }]
     }
 }

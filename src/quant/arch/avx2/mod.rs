@@ -7,10 +7,11 @@
 //! Where vectors go through a closure in `array::map`, see that it is inlined: called, it passes them in memory.
 
 mod double;
+mod planes;
 mod single;
 
+use std::arch::asm;
 use std::arch::x86_64::*;
-use std::ptr;
 
 use super::{Passes, Path};
 
@@ -36,26 +37,25 @@ fn first_words(count: usize) -> __m256i {
     _mm256_cmpgt_epi32(_mm256_set1_epi32(count as i32), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))
 }
 
-/// Eight words in memory, to index tables by: a store and eight loads are faster than eight extractions.
-#[repr(align(32))]
-struct Words([u8; 32]);
-
-impl Words {
-    const ZERO: Words = Words([0; 32]);
-
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    fn store(&mut self, words: __m256i) {
-        // SAFETY: 32 aligned bytes.
-        unsafe { _mm256_store_si256(self.0.as_mut_ptr().cast(), words) };
-    }
-
-    /// Bits 16 to 23 of a word.
-    #[inline]
-    fn third_byte(&self, word: usize) -> usize {
-        // SAFETY: a reference; volatile, or the compiler extracts it from the register after all.
-        usize::from(unsafe { ptr::read_volatile(&self.0[4 * word + 2]) })
-    }
+/// Bits `SHIFT` to `SHIFT + 7` of each word, to index a table of 256 by. Two words at a time: to take one out of a register
+/// takes longer than a shift.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn indices<const SHIFT: i32>(words: __m256i) -> [usize; 8] {
+    let bytes = _mm256_and_si256(_mm256_srli_epi32::<SHIFT>(words), _mm256_set1_epi32(0xff));
+    let (low, high) = (_mm256_castsi256_si128(bytes), _mm256_extracti128_si256::<1>(bytes));
+    let pairs =
+        [_mm_cvtsi128_si64(low), _mm_extract_epi64::<1>(low), _mm_cvtsi128_si64(high), _mm_extract_epi64::<1>(high)];
+    let [a, b, c, d] = pairs.map(
+        #[inline(always)]
+        |pair| {
+            let mut pair = pair as u64;
+            // SAFETY: does nothing. But the compiler cannot know that, and does not take out each word by itself.
+            unsafe { asm!("/* {} */", inout(reg) pair, options(pure, nomem, nostack, preserves_flags)) }
+            [pair as u32 as usize, (pair >> 32) as usize]
+        },
+    );
+    [a[0], a[1], b[0], b[1], c[0], c[1], d[0], d[1]]
 }
 
 /// Per lane of 32 bits, `b` where the sign bit of `by` is set, else `a`.

@@ -1,37 +1,54 @@
 //! float32.
 
 use std::arch::x86_64::*;
+use std::array::from_fn;
 
-use super::{EXPONENT_F32, ONE_OCTAVE_F32, Words, first_words, select};
+use super::planes::{Block, Plane, Planes, add, third_bytes, words};
+use super::{EXPONENT_F32, ONE_OCTAVE_F32, first_words, indices, select};
 use crate::quant::arch::Scale;
 use crate::quant::{Bits, Format};
 
-/// What is done to the 32 bytes of a vector.
-trait Kernel {
+/// What is done to `N` vectors of eight values.
+trait Kernel<const N: usize> {
     /// # Safety
     /// The processor has AVX2; so for all functions here.
     unsafe fn new(scale: &Scale) -> Self;
-    unsafe fn quantise(&self, x: __m256i) -> __m256i;
+    unsafe fn quantise(&self, x: [__m256i; N]) -> [__m256i; N];
 }
 
 /// Runs a kernel over `len` words of four bytes.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn sweep<K: Kernel>(source: *const i32, destination: *mut i32, len: usize, scale: &Scale) {
+unsafe fn sweep<const N: usize, K: Kernel<N>>(source: *const i32, destination: *mut i32, len: usize, scale: &Scale) {
     // SAFETY: all within `len` words, and a masked access touches no word outside its mask.
     unsafe {
         let kernel = K::new(scale);
-        let whole = len & !7;
         let mut i = 0;
-        while i < whole {
-            let y = kernel.quantise(_mm256_loadu_si256(source.add(i).cast()));
-            _mm256_storeu_si256(destination.add(i).cast(), y);
-            i += 8;
+        while len - i >= 8 * N {
+            let x = from_fn(
+                #[inline(always)]
+                |k| _mm256_loadu_si256(source.add(i + 8 * k).cast()),
+            );
+            let y = kernel.quantise(x);
+            for k in 0..N {
+                _mm256_storeu_si256(destination.add(i + 8 * k).cast(), y[k]);
+            }
+            i += 8 * N;
         }
         if i < len {
-            let mask = first_words(len - i);
-            let y = kernel.quantise(_mm256_maskload_epi32(source.add(i), mask));
-            _mm256_maskstore_epi32(destination.add(i), mask, y);
+            let left = len - i;
+            let mask: [_; N] = from_fn(
+                #[inline(always)]
+                |k| first_words(left.saturating_sub(8 * k)),
+            );
+            let x = from_fn(
+                #[inline(always)]
+                |k| _mm256_maskload_epi32(source.wrapping_add(i + 8 * k), mask[k]),
+            );
+            let y = kernel.quantise(x);
+            for k in 0..left.div_ceil(8) {
+                _mm256_maskstore_epi32(destination.add(i + 8 * k), mask[k], y[k]);
+            }
         }
     }
 }
@@ -41,8 +58,8 @@ pub unsafe fn apply(source: *const f32, destination: *mut f32, len: usize, scale
     // SAFETY: the caller's pointers are good for `len` values.
     unsafe {
         match scale.format.bits {
-            Bits::Eight => sweep::<Eight>(source.cast(), destination.cast(), len, scale),
-            Bits::Sixteen => sweep::<Sixteen>(source.cast(), destination.cast(), len, scale),
+            Bits::Eight => sweep::<4, Eight>(source.cast(), destination.cast(), len, scale),
+            Bits::Sixteen => sweep::<1, Sixteen>(source.cast(), destination.cast(), len, scale),
         }
     }
 }
@@ -66,66 +83,92 @@ impl Limits {
         }
     }
 
-    /// Which values are not zero, and their magnitudes raised and held within the limits.
+    /// The magnitude raised and held within the limits.
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn hold(&self, x: __m256i) -> (__m256i, __m256i) {
-        let flush = select(self.flush[0], self.flush[1], x);
+    fn hold(&self, x: __m256i) -> __m256i {
         let lowest = select(self.lowest[0], self.lowest[1], x);
         let magnitude = _mm256_and_si256(x, _mm256_set1_epi32(i32::MAX));
-        // As numbers, so that NaN is not among them.
+        let raised = _mm256_add_epi32(magnitude, _mm256_set1_epi32(ONE_OCTAVE_F32));
+        _mm256_max_epi32(_mm256_min_epi32(raised, self.highest), lowest)
+    }
+
+    /// The quantised magnitude with the sign of `x`, or zero if that is too small or NaN.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn finish(&self, x: __m256i, quantised: __m256i) -> __m256i {
+        let flush = select(self.flush[0], self.flush[1], x);
+        let magnitude = _mm256_and_si256(x, _mm256_set1_epi32(i32::MAX));
+        // As numbers, so that NaN is not among the larger ones.
         let (a, b) = (_mm256_castsi256_ps(magnitude), _mm256_castsi256_ps(flush));
         let keep = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_GT_OQ>(a, b));
-        let raised = _mm256_add_epi32(magnitude, _mm256_set1_epi32(ONE_OCTAVE_F32));
-        (keep, _mm256_max_epi32(_mm256_min_epi32(raised, self.highest), lowest))
+        let sign = _mm256_and_si256(x, _mm256_set1_epi32(i32::MIN));
+        _mm256_and_si256(keep, _mm256_or_si256(quantised, sign))
     }
 }
 
-/// The sum's octave, the value's mantissa and the sign of `x`, where `keep` has it.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn assemble_f32(x: __m256i, keep: __m256i, sum: __m256i, mantissa: __m256i) -> __m256i {
-    let octave = _mm256_and_si256(sum, _mm256_set1_epi32(EXPONENT_F32));
-    let sign = _mm256_and_si256(x, _mm256_set1_epi32(i32::MIN));
-    _mm256_and_si256(keep, _mm256_or_si256(_mm256_or_si256(octave, mantissa), sign))
-}
-
-/// 16 steps: four registers hold the 32 corrections, two the values.
+/// 16 steps, looked up in planes of bytes.
 struct Eight {
     limits: Limits,
-    corrections: [__m256i; 4],
-    values: [__m256i; 2],
+    corrections: [Plane<2>; 3],
+    values: [Plane<1>; 3],
 }
 
-impl Kernel for Eight {
+/// The corrections, which take the raise back.
+static CORRECTIONS: Planes<2, 3> = {
+    let mut table = [0; 32];
+    let mut cell = 0;
+    while cell < 32 {
+        table[cell] = Bits::Eight.format().corrections_f32[cell].wrapping_sub(ONE_OCTAVE_F32 as u32);
+        // Nothing but ones above the planes.
+        assert!(table[cell] >> 24 == 0xff);
+        cell += 1;
+    }
+    Planes::new(&table)
+};
+
+/// The values' mantissas.
+static VALUES: Planes<1, 3> = {
+    let mut table = [0; 16];
+    let mut step = 0;
+    while step < 16 {
+        table[step] = Bits::Eight.format().values_f32[step] & 0x7f_ffff;
+        step += 1;
+    }
+    Planes::new(&table)
+};
+
+impl Kernel<4> for Eight {
     #[inline]
     #[target_feature(enable = "avx2")]
     unsafe fn new(scale: &Scale) -> Eight {
-        let (octave, mantissa) = (_mm256_set1_epi32(ONE_OCTAVE_F32), _mm256_set1_epi32(ONE_OCTAVE_F32 - 1));
-        // SAFETY: within the tables, which have 32 and 16 entries.
-        let load = |table: &[u32], i: usize| unsafe { _mm256_loadu_si256(table.as_ptr().add(i).cast()) };
-        let corrections = scale.format.corrections_f32;
-        let values = scale.format.values_f32;
-        Eight {
-            limits: Limits::new(scale),
-            corrections: [0, 8, 16, 24].map(|i| _mm256_sub_epi32(load(corrections, i), octave)),
-            values: [0, 8].map(|i| _mm256_and_si256(load(values, i), mantissa)),
-        }
+        Eight { limits: Limits::new(scale), corrections: CORRECTIONS.load(), values: VALUES.load() }
     }
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    unsafe fn quantise(&self, x: __m256i) -> __m256i {
-        let (keep, held) = self.limits.hold(x);
-        // A look-up reads the lowest three bits of an index; the next ones choose among look-ups.
-        let cell = _mm256_srli_epi32::<18>(held);
-        let (bit_3, bit_4) = (_mm256_slli_epi32::<10>(held), _mm256_slli_epi32::<9>(held));
-        let [a, b, c, d] = self.corrections.map(|table| _mm256_permutevar8x32_epi32(table, cell));
-        let correction = select(select(a, b, bit_3), select(c, d, bit_3), bit_4);
-        let sum = _mm256_add_epi32(held, correction);
-        let step = _mm256_srli_epi32::<19>(sum);
-        let [a, b] = self.values.map(|table| _mm256_permutevar8x32_epi32(table, step));
-        assemble_f32(x, keep, sum, select(a, b, _mm256_slli_epi32::<9>(sum)))
+    unsafe fn quantise(&self, x: Block) -> Block {
+        let held = x.map(
+            #[inline(always)]
+            |x| self.limits.hold(x),
+        );
+        // Bits 18 to 22 of a magnitude are its cell.
+        let cell = third_bytes(held);
+        let (cell, bit_4) = (_mm256_srli_epi16::<2>(cell), _mm256_slli_epi16::<1>(cell));
+        let cell = _mm256_and_si256(cell, _mm256_set1_epi8(15));
+        let [a, b, c] = &self.corrections;
+        let correction = words([a.of(cell, bit_4), b.of(cell, bit_4), c.of(cell, bit_4), _mm256_set1_epi8(-1)]);
+        let sum = add(held, correction);
+        // Bits 19 to 22 of a sum are its step.
+        let step = _mm256_and_si256(_mm256_srli_epi16::<3>(third_bytes(sum)), _mm256_set1_epi8(15));
+        let [a, b, c] = &self.values;
+        let mantissa = words([a.of(step), b.of(step), c.of(step), _mm256_setzero_si256()]);
+        let mut y = x;
+        for (i, y) in y.iter_mut().enumerate() {
+            let octave = _mm256_and_si256(sum[i], _mm256_set1_epi32(EXPONENT_F32));
+            *y = self.limits.finish(x[i], _mm256_or_si256(octave, mantissa[i]));
+        }
+        y
     }
 }
 
@@ -155,7 +198,7 @@ static CELLS: [u64; 256] = {
     cells
 };
 
-impl Kernel for Sixteen {
+impl Kernel<1> for Sixteen {
     #[inline]
     #[target_feature(enable = "avx2")]
     unsafe fn new(scale: &Scale) -> Sixteen {
@@ -164,23 +207,34 @@ impl Kernel for Sixteen {
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    unsafe fn quantise(&self, x: __m256i) -> __m256i {
-        let (keep, held) = self.limits.hold(x);
-        let mut cells = Words::ZERO;
-        cells.store(_mm256_slli_epi32::<1>(held));
-        let cell = |i: usize| CELLS[cells.third_byte(i)] as i64;
+    unsafe fn quantise(&self, [x]: [__m256i; 1]) -> [__m256i; 1] {
+        let held = self.limits.hold(x);
+        let [c0, c1, c2, c3, c4, c5, c6, c7] = indices::<15>(held);
         // The shuffles, which work on 128 bits, put them in order.
-        let a = _mm256_setr_epi64x(cell(0), cell(1), cell(4), cell(5));
-        let b = _mm256_setr_epi64x(cell(2), cell(3), cell(6), cell(7));
-        let (a, b) = (_mm256_castsi256_ps(a), _mm256_castsi256_ps(b));
+        // SAFETY: they are bytes.
+        let (a, b) = unsafe { (cells([c0, c1, c4, c5]), cells([c2, c3, c6, c7])) };
         let value = _mm256_castps_si256(_mm256_shuffle_ps::<0b11_01_11_01>(a, b));
         let more = _mm256_castps_si256(_mm256_shuffle_ps::<0b10_00_10_00>(a, b));
         let within = _mm256_and_si256(held, _mm256_set1_epi32(0x7fff));
         let below = _mm256_cmpgt_epi32(_mm256_srli_epi32::<17>(more), within);
         let more = _mm256_andnot_si256(below, _mm256_and_si256(more, _mm256_set1_epi32(0x1_ffff)));
         let octave = _mm256_and_si256(held, _mm256_set1_epi32(EXPONENT_F32));
-        let magnitude = _mm256_add_epi32(octave, _mm256_add_epi32(value, more));
-        let sign = _mm256_and_si256(x, _mm256_set1_epi32(i32::MIN));
-        _mm256_and_si256(keep, _mm256_or_si256(magnitude, sign))
+        [self.limits.finish(x, _mm256_add_epi32(octave, _mm256_add_epi32(value, more)))]
+    }
+}
+
+/// Four cells.
+///
+/// # Safety
+/// The indices are below 256.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn cells(indices: [usize; 4]) -> __m256 {
+    // SAFETY: within the table, and any bits are an f64.
+    unsafe {
+        let at = |i: usize| CELLS.as_ptr().add(indices[i]).cast::<f64>();
+        let low = _mm_loadh_pd(_mm_load_sd(at(0)), at(1));
+        let high = _mm_loadh_pd(_mm_load_sd(at(2)), at(3));
+        _mm256_castpd_ps(_mm256_insertf128_pd::<1>(_mm256_castpd128_pd256(low), high))
     }
 }

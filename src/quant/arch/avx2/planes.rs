@@ -1,0 +1,104 @@
+//! Tables in planes of bytes: one shuffle looks up a byte for each of 32 values, where a permutation looks up eight words.
+
+use std::arch::x86_64::*;
+
+/// 32 words. In registers of bytes, byte 4k + i of each half is word i of that half of vector k.
+pub type Block = [__m256i; 4];
+
+/// Plane p of a table of 16 or 32 (`HALVES`) holds byte p of each of its entries.
+#[repr(align(16))]
+pub struct Planes<const HALVES: usize, const BYTES: usize>([[[u8; 16]; HALVES]; BYTES]);
+
+impl<const HALVES: usize, const BYTES: usize> Planes<HALVES, BYTES> {
+    pub const fn new(table: &[u32]) -> Self {
+        assert!(table.len() == 16 * HALVES);
+        let mut planes = [[[0; 16]; HALVES]; BYTES];
+        let mut i = 0;
+        while i < table.len() * BYTES {
+            let (plane, entry) = (i % BYTES, i / BYTES);
+            planes[plane][entry / 16][entry % 16] = (table[entry] >> (8 * plane)) as u8;
+            i += 1;
+        }
+        Planes(planes)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub fn load(&self) -> [Plane<HALVES>; BYTES] {
+        let load = |entries: &[u8; 16]| {
+            // SAFETY: 16 bytes, aligned as the planes are.
+            _mm256_broadcastsi128_si256(unsafe { _mm_load_si128(entries.as_ptr().cast()) })
+        };
+        std::array::from_fn(
+            #[inline(always)]
+            |p| {
+                Plane(std::array::from_fn(
+                    #[inline(always)]
+                    |h| load(&self.0[p][h]),
+                ))
+            },
+        )
+    }
+}
+
+/// A plane in registers.
+pub struct Plane<const HALVES: usize>([__m256i; HALVES]);
+
+impl Plane<1> {
+    /// The entries of 32 indices below 16.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub fn of(&self, index: __m256i) -> __m256i {
+        _mm256_shuffle_epi8(self.0[0], index)
+    }
+}
+
+impl Plane<2> {
+    /// The entries of 32 indices, of which `index` has the lowest four bits and the sign of `bit_4` the fifth.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub fn of(&self, index: __m256i, bit_4: __m256i) -> __m256i {
+        let [a, b] = self.0.map(
+            #[inline(always)]
+            |half| _mm256_shuffle_epi8(half, index),
+        );
+        _mm256_blendv_epi8(a, b, bit_4)
+    }
+}
+
+/// Bits 16 to 23 of each word.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn third_bytes([a, b, c, d]: Block) -> __m256i {
+    const NONE: i32 = -1;
+    const THIRD: i32 = 0x0e0a_0602;
+    let a = _mm256_shuffle_epi8(a, _mm256_setr_epi32(THIRD, NONE, NONE, NONE, THIRD, NONE, NONE, NONE));
+    let b = _mm256_shuffle_epi8(b, _mm256_setr_epi32(NONE, THIRD, NONE, NONE, NONE, THIRD, NONE, NONE));
+    let c = _mm256_shuffle_epi8(c, _mm256_setr_epi32(NONE, NONE, THIRD, NONE, NONE, NONE, THIRD, NONE));
+    let d = _mm256_shuffle_epi8(d, _mm256_setr_epi32(NONE, NONE, NONE, THIRD, NONE, NONE, NONE, THIRD));
+    _mm256_or_si256(_mm256_or_si256(a, b), _mm256_or_si256(c, d))
+}
+
+/// The words whose bytes, from the lowest, are given.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn words([a, b, c, d]: [__m256i; 4]) -> Block {
+    let (low, high) = (_mm256_unpacklo_epi8(a, b), _mm256_unpacklo_epi8(c, d));
+    let (low_2, high_2) = (_mm256_unpackhi_epi8(a, b), _mm256_unpackhi_epi8(c, d));
+    [
+        _mm256_unpacklo_epi16(low, high),
+        _mm256_unpackhi_epi16(low, high),
+        _mm256_unpacklo_epi16(low_2, high_2),
+        _mm256_unpackhi_epi16(low_2, high_2),
+    ]
+}
+
+/// Word by word.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn add(a: Block, b: Block) -> Block {
+    std::array::from_fn(
+        #[inline(always)]
+        |i| _mm256_add_epi32(a[i], b[i]),
+    )
+}
