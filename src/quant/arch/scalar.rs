@@ -40,7 +40,7 @@ unsafe fn apply_f64(source: *const f64, destination: *mut f64, len: usize, scale
 }
 
 #[inline]
-fn value_f32(x: f32, scale: &Scale) -> f32 {
+pub(super) fn value_f32(x: f32, scale: &Scale) -> f32 {
     let format = scale.format;
     let magnitude = x.to_bits() & !(1 << 31);
     let sign = (x.to_bits() >> 31) as usize;

@@ -1,10 +1,9 @@
 //! float64: a value's upper half decides, unless it is the upper half of a threshold or a limit.
 
 use std::arch::x86_64::*;
-use std::array::from_fn;
 
-use super::planes::{Block, Plane, Planes, add, third_bytes, words};
-use super::{indices, select};
+use super::planes::{Plane, Planes, add, third_bytes, words};
+use super::{Kernel, indices, select, sweep};
 use crate::quant::arch::{Scale, scalar};
 use crate::quant::format::AMBIGUOUS;
 use crate::quant::{Bits, Format};
@@ -14,104 +13,13 @@ const EXPONENT: i32 = 0x7ff0_0000;
 /// Of a whole value.
 const MANTISSA: u64 = (1 << 52) - 1;
 
-/// What is done to the upper halves of `N` times eight values.
-trait Kernel<const N: usize> {
-    /// # Safety
-    /// The processor has AVX2; so for all functions here.
-    unsafe fn new(scale: &Scale) -> Self;
-    unsafe fn quantise(&self, upper: &[Upper; N]) -> [Quantised; N];
-}
-
-/// Upper halves of two vectors' values: of every four, the first two belong to one vector and the others to the other.
-#[derive(Clone, Copy)]
-struct Upper {
-    /// The magnitudes, held within the limits.
-    held: __m256i,
-    /// The values that are not zero.
-    keep: __m256i,
-    sign: __m256i,
-}
-
-/// What became of them.
-struct Quantised {
-    /// Upper halves that do not decide.
-    open: __m256i,
-    /// One vector's values.
-    low: __m256i,
-    /// The other's.
-    high: __m256i,
-}
-
 #[target_feature(enable = "avx2")]
 pub unsafe fn apply(source: *const f64, destination: *mut f64, len: usize, scale: &Scale) {
     // SAFETY: the caller's pointers are good for `len` values.
     unsafe {
         match scale.format.bits {
-            Bits::Eight => sweep::<4, Eight>(source, destination, len, scale),
-            Bits::Sixteen => sweep::<1, Sixteen>(source, destination, len, scale),
-        }
-    }
-}
-
-/// Runs a kernel over `len` values.
-#[inline]
-#[target_feature(enable = "avx2")]
-unsafe fn sweep<const N: usize, K: Kernel<N>>(source: *const f64, destination: *mut f64, len: usize, scale: &Scale) {
-    let limits = Limits::new(scale);
-    // SAFETY: all within `len` values.
-    unsafe {
-        let kernel = K::new(scale);
-        let mut i = 0;
-        while len - i >= 8 * N {
-            block(source.add(i), destination.add(i), &kernel, &limits, scale);
-            i += 8 * N;
-        }
-        if i < len {
-            // The last ones among zeros.
-            let mut rest = [[0f64; 8]; N];
-            let rest = rest.as_mut_ptr().cast::<f64>();
-            source.add(i).copy_to_nonoverlapping(rest, len - i);
-            block(rest, rest, &kernel, &limits, scale);
-            rest.copy_to_nonoverlapping(destination.add(i), len - i);
-        }
-    }
-}
-
-/// Runs a kernel over as many values as it takes at once.
-#[inline]
-#[target_feature(enable = "avx2")]
-unsafe fn block<const N: usize, K: Kernel<N>>(
-    source: *const f64,
-    destination: *mut f64,
-    kernel: &K,
-    limits: &Limits,
-    scale: &Scale,
-) {
-    // SAFETY: the caller's pointers are good for 8 N values.
-    unsafe {
-        let x: [__m256i; N] = from_fn(
-            #[inline(always)]
-            |k| upper_halves(source.add(8 * k)),
-        );
-        let upper = x.map(
-            #[inline(always)]
-            |x| limits.hold(x),
-        );
-        let y = kernel.quantise(&upper);
-        for k in 0..N {
-            let open = _mm256_and_si256(upper[k].keep, y[k].open);
-            let open = _mm256_or_si256(open, limits.open(x[k]));
-            let open = _mm256_movemask_ps(_mm256_castsi256_ps(open));
-            if open == 0 {
-                _mm256_storeu_si256(destination.add(8 * k).cast(), y[k].low);
-                _mm256_storeu_si256(destination.add(8 * k + 4).cast(), y[k].high);
-            } else {
-                let mut decided = [0.0; 8];
-                _mm256_storeu_si256(decided.as_mut_ptr().cast(), y[k].low);
-                _mm256_storeu_si256(decided.as_mut_ptr().add(4).cast(), y[k].high);
-                decide(&source.add(8 * k).cast::<[f64; 8]>().read(), &mut decided, open as u32, scale);
-                destination.add(8 * k).cast::<[f64; 8]>().write(decided);
-            }
+            Bits::Eight => sweep::<Eight>(source, destination, len, scale),
+            Bits::Sixteen => sweep::<Sixteen>(source, destination, len, scale),
         }
     }
 }
@@ -124,6 +32,17 @@ unsafe fn upper_halves(source: *const f64) -> __m256i {
     // SAFETY: the caller's pointer is good for eight values.
     let (a, b) = unsafe { (_mm256_loadu_ps(source.cast()), _mm256_loadu_ps(source.add(4).cast())) };
     _mm256_castps_si256(_mm256_shuffle_ps::<0b11_01_11_01>(a, b))
+}
+
+/// The same for storing.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn store(destination: *mut f64, low: __m256i, high: __m256i) {
+    // SAFETY: the caller's pointer is good for eight values.
+    unsafe {
+        _mm256_storeu_si256(destination.cast(), low);
+        _mm256_storeu_si256(destination.add(4).cast(), high);
+    }
 }
 
 /// The upper halves of the limits of a float64 scale.
@@ -142,56 +61,46 @@ impl Limits {
         Limits { flush: limits.flush.map(upper), lowest: limits.lowest.map(upper), highest: upper(limits.highest) }
     }
 
+    /// The magnitudes, held within the limits.
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn hold(&self, x: __m256i) -> Upper {
-        let (flush, lowest) = (select(self.flush[0], self.flush[1], x), select(self.lowest[0], self.lowest[1], x));
+    fn hold(&self, x: __m256i) -> __m256i {
+        let lowest = select(self.lowest[0], self.lowest[1], x);
         let magnitude = _mm256_and_si256(x, _mm256_set1_epi32(i32::MAX));
-        Upper {
-            held: _mm256_max_epi32(_mm256_min_epi32(magnitude, self.highest), lowest),
-            keep: _mm256_cmpgt_epi32(magnitude, flush),
-            sign: _mm256_and_si256(x, _mm256_set1_epi32(i32::MIN)),
-        }
+        _mm256_max_epi32(_mm256_min_epi32(magnitude, self.highest), lowest)
     }
 
-    /// Which values are not finite, or at the limit of what becomes zero.
+    /// Which values do not become zero, and which are open: not finite, at the limit of what becomes zero, or not zero and
+    /// at a threshold.
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn open(&self, x: __m256i) -> __m256i {
+    fn keep(&self, x: __m256i, at_threshold: __m256i) -> (__m256i, __m256i) {
         let flush = select(self.flush[0], self.flush[1], x);
         let magnitude = _mm256_and_si256(x, _mm256_set1_epi32(i32::MAX));
+        let keep = _mm256_cmpgt_epi32(magnitude, flush);
         let not_finite = _mm256_cmpgt_epi32(magnitude, _mm256_set1_epi32(EXPONENT - 1));
-        _mm256_or_si256(not_finite, _mm256_cmpeq_epi32(magnitude, flush))
+        let open = _mm256_or_si256(not_finite, _mm256_cmpeq_epi32(magnitude, flush));
+        (keep, _mm256_or_si256(open, _mm256_and_si256(keep, at_threshold)))
     }
 }
 
-/// Decides the `open` ones of `x` one by one.
-#[cold]
-#[inline(never)]
-fn decide(x: &[f64; 8], y: &mut [f64; 8], open: u32, scale: &Scale) {
-    for lane in (0..8).filter(|lane| open >> lane & 1 == 1) {
-        let i = lane / 4 * 2 + lane % 2 + lane % 4 / 2 * 4;
-        y[i] = scalar::value_f64(x[i], scale);
-    }
+/// Whether no lane is open.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn is_decided(open: __m256i) -> bool {
+    _mm256_movemask_ps(_mm256_castsi256_ps(open)) == 0
 }
 
 /// 16 steps, looked up in planes of bytes.
 struct Eight {
+    limits: Limits,
     corrections: [Plane<2>; 3],
     upper: [Plane<1>; 3],
     lower: [Plane<1>; 4],
 }
 
-/// The corrections; their fourth byte is the sign of the third.
-static CORRECTIONS: Planes<2, 3> = {
-    let table = Bits::Eight.format().corrections_upper;
-    let mut cell = 0;
-    while cell < 32 {
-        assert!((table[cell] as i32) << 8 >> 8 == table[cell] as i32);
-        cell += 1;
-    }
-    Planes::new(table)
-};
+/// The corrections. Their fourth byte is zero.
+static CORRECTIONS: Planes<2, 3> = Planes::new(Bits::Eight.format().corrections_upper);
 
 /// The upper halves of the values' mantissas.
 static UPPER: Planes<1, 3> = Planes::new(&halves(32));
@@ -209,55 +118,72 @@ const fn halves(shift: u32) -> [u32; 16] {
     table
 }
 
-impl Kernel<4> for Eight {
+impl Kernel for Eight {
+    type Value = f64;
+    const LEN: usize = 32;
+
     #[inline]
     #[target_feature(enable = "avx2")]
-    unsafe fn new(_: &Scale) -> Eight {
-        Eight { corrections: CORRECTIONS.load(), upper: UPPER.load(), lower: LOWER.load() }
+    unsafe fn new(scale: &Scale) -> Eight {
+        Eight { limits: Limits::new(scale), corrections: CORRECTIONS.load(), upper: UPPER.load(), lower: LOWER.load() }
     }
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    unsafe fn quantise(&self, x: &[Upper; 4]) -> [Quantised; 4] {
-        let held: Block = x.map(
-            #[inline(always)]
-            |x| x.held,
-        );
+    unsafe fn quantise(&self, source: *const f64, destination: *mut f64) -> bool {
+        let mut x = [_mm256_setzero_si256(); 4];
+        let mut held = x;
+        let mut cell = x;
+        for k in 0..4 {
+            // SAFETY: the caller's pointer is good for 32 values.
+            x[k] = unsafe { upper_halves(source.add(8 * k)) };
+            held[k] = self.limits.hold(x[k]);
+            cell[k] = _mm256_slli_epi32::<4>(held[k]);
+        }
         // Bits 15 to 19 of an upper half are its cell.
-        let cell = third_bytes(held.map(
-            #[inline(always)]
-            |held| _mm256_slli_epi32::<4>(held),
-        ));
+        let cell = third_bytes(cell);
         let (cell, bit_4) = (_mm256_and_si256(_mm256_srli_epi16::<3>(cell), _mm256_set1_epi8(15)), cell);
         let [a, b, c] = &self.corrections;
-        let (a, b, c) = (a.of(cell, bit_4), b.of(cell, bit_4), c.of(cell, bit_4));
-        let sum = add(held, words([a, b, c, _mm256_cmpgt_epi8(_mm256_setzero_si256(), c)]));
+        let correction = words([a.of(cell, bit_4), b.of(cell, bit_4), c.of(cell, bit_4), _mm256_setzero_si256()]);
+        let sum = add(held, correction);
         // Bits 16 to 19 of a sum are its step.
         let step = _mm256_and_si256(third_bytes(sum), _mm256_set1_epi8(15));
         let [a, b, c] = &self.upper;
         let upper = words([a.of(step), b.of(step), c.of(step), _mm256_setzero_si256()]);
         let [a, b, c, d] = &self.lower;
         let lower = words([a.of(step), b.of(step), c.of(step), d.of(step)]);
-        from_fn(
-            #[inline(always)]
-            |i| {
-                // A sum that is a whole step: the upper half of a threshold.
-                let rest = _mm256_and_si256(sum[i], _mm256_set1_epi32(0xffff));
-                let octave = _mm256_and_si256(sum[i], _mm256_set1_epi32(EXPONENT));
-                let upper = _mm256_or_si256(_mm256_or_si256(octave, upper[i]), x[i].sign);
-                let (upper, lower) = (_mm256_and_si256(x[i].keep, upper), _mm256_and_si256(x[i].keep, lower[i]));
-                Quantised {
-                    open: _mm256_cmpeq_epi32(rest, _mm256_setzero_si256()),
-                    low: _mm256_unpacklo_epi32(lower, upper),
-                    high: _mm256_unpackhi_epi32(lower, upper),
-                }
-            },
-        )
+        let (mut low, mut high, mut open) = (x, x, _mm256_setzero_si256());
+        for k in 0..4 {
+            // A sum that is a whole step: the upper half of a threshold.
+            let rest = _mm256_and_si256(sum[k], _mm256_set1_epi32(0xffff));
+            let (keep, one_open) = self.limits.keep(x[k], _mm256_cmpeq_epi32(rest, _mm256_setzero_si256()));
+            open = _mm256_or_si256(open, one_open);
+            let octave = _mm256_and_si256(sum[k], _mm256_set1_epi32(EXPONENT));
+            let sign = _mm256_and_si256(x[k], _mm256_set1_epi32(i32::MIN));
+            let upper = _mm256_and_si256(keep, _mm256_or_si256(_mm256_or_si256(octave, upper[k]), sign));
+            let lower = _mm256_and_si256(keep, lower[k]);
+            low[k] = _mm256_unpacklo_epi32(lower, upper);
+            high[k] = _mm256_unpackhi_epi32(lower, upper);
+        }
+        if !is_decided(open) {
+            return false;
+        }
+        for k in 0..4 {
+            // SAFETY: the caller's pointer is good for 32 values.
+            unsafe { store(destination.add(8 * k), low[k], high[k]) }
+        }
+        true
+    }
+
+    fn quantise_value(x: f64, scale: &Scale) -> f64 {
+        scalar::value_f64(x, scale)
     }
 }
 
 /// 128 steps: one load from memory tells all about a cell.
-struct Sixteen;
+struct Sixteen {
+    limits: Limits,
+}
 
 /// A cell's two values and what separates them.
 #[repr(C, align(16))]
@@ -310,16 +236,22 @@ impl Cell {
     }
 }
 
-impl Kernel<1> for Sixteen {
+impl Kernel for Sixteen {
+    type Value = f64;
+    const LEN: usize = 8;
+
     #[inline]
     #[target_feature(enable = "avx2")]
-    unsafe fn new(_: &Scale) -> Sixteen {
-        Sixteen
+    unsafe fn new(scale: &Scale) -> Sixteen {
+        Sixteen { limits: Limits::new(scale) }
     }
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    unsafe fn quantise(&self, &[Upper { held, keep, sign }]: &[Upper; 1]) -> [Quantised; 1] {
+    unsafe fn quantise(&self, source: *const f64, destination: *mut f64) -> bool {
+        // SAFETY: the caller's pointer is good for eight values.
+        let x = unsafe { upper_halves(source) };
+        let held = self.limits.hold(x);
         let [c0, c1, c2, c3, c4, c5, c6, c7] = indices::<12>(held);
         // In pairs, so that the unpacking leaves the values in the order of `held`.
         // SAFETY: they are bytes.
@@ -330,6 +262,11 @@ impl Kernel<1> for Sixteen {
         let threshold = _mm256_srli_epi32::<20>(_mm256_castps_si256(_mm256_shuffle_ps::<0b11_01_11_01>(a, b)));
         let within = _mm256_and_si256(held, _mm256_set1_epi32(0xfff));
         let below = _mm256_cmpgt_epi32(threshold, within);
+        let (keep, open) = self.limits.keep(x, _mm256_cmpeq_epi32(threshold, within));
+        if !is_decided(open) {
+            return false;
+        }
+        let sign = _mm256_and_si256(x, _mm256_set1_epi32(i32::MIN));
         let octave = _mm256_or_si256(_mm256_and_si256(held, _mm256_set1_epi32(EXPONENT)), sign);
         let (zero, mantissa) = (_mm256_setzero_si256(), _mm256_set1_epi64x(MANTISSA as i64));
         let low_more = _mm256_andnot_si256(_mm256_unpacklo_epi32(below, below), _mm256_and_si256(low_more, mantissa));
@@ -338,6 +275,12 @@ impl Kernel<1> for Sixteen {
         let high_more = _mm256_andnot_si256(_mm256_unpackhi_epi32(below, below), _mm256_and_si256(high_more, mantissa));
         let high = _mm256_add_epi64(_mm256_add_epi64(high, high_more), _mm256_unpackhi_epi32(zero, octave));
         let high = _mm256_and_si256(high, _mm256_unpackhi_epi32(keep, keep));
-        [Quantised { open: _mm256_cmpeq_epi32(threshold, within), low, high }]
+        // SAFETY: the caller's pointer is good for eight values.
+        unsafe { store(destination, low, high) };
+        true
+    }
+
+    fn quantise_value(x: f64, scale: &Scale) -> f64 {
+        scalar::value_f64(x, scale)
     }
 }

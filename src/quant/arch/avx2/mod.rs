@@ -13,7 +13,8 @@ mod single;
 use std::arch::asm;
 use std::arch::x86_64::*;
 
-use super::{Passes, Path};
+use super::{Passes, Path, Scale};
+use crate::quant::Element;
 
 pub static PATH: Path = Path {
     name: "avx2",
@@ -27,8 +28,73 @@ pub fn available() -> bool {
 }
 
 const EXPONENT_F32: i32 = 0x7f80_0000;
-const EXPONENT_F64: i64 = 0x7ff0_0000_0000_0000;
 const ONE_OCTAVE_F32: i32 = 1 << 23;
+const EXPONENT_F64: i64 = 0x7ff0_0000_0000_0000;
+
+/// What quantises one type to one width.
+trait Kernel {
+    type Value: Element;
+    /// Values it takes at a time.
+    const LEN: usize;
+
+    /// # Safety
+    /// The processor has the path's instruction set; so for all functions here.
+    unsafe fn new(scale: &Scale) -> Self;
+
+    /// Quantises `LEN` values. False, and nothing is written, when one of them wants a closer look.
+    ///
+    /// # Safety
+    /// As [`super::Passes`] has it.
+    unsafe fn quantise(&self, source: *const Self::Value, destination: *mut Self::Value) -> bool;
+
+    /// The closer look.
+    fn quantise_value(x: Self::Value, scale: &Scale) -> Self::Value;
+}
+
+/// Runs a kernel over `len` values.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn sweep<K: Kernel>(source: *const K::Value, destination: *mut K::Value, len: usize, scale: &Scale) {
+    let mut i = 0;
+    // SAFETY: all within `len` values, or within a kernel's own number of them.
+    unsafe {
+        loop {
+            if len - i >= K::LEN {
+                i += run::<K>(source.add(i), destination.add(i), len - i, scale);
+            }
+            if i == len {
+                return;
+            }
+            let count = K::LEN.min(len - i);
+            // The last ones among zeros.
+            let mut rest = [K::Value::from_f64(0.0); 32];
+            source.add(i).copy_to_nonoverlapping(rest.as_mut_ptr(), count);
+            if count == K::LEN || run::<K>(rest.as_ptr(), rest.as_mut_ptr(), K::LEN, scale) == 0 {
+                rest[..count].iter_mut().for_each(|x| *x = K::quantise_value(*x, scale));
+            }
+            rest.as_ptr().copy_to_nonoverlapping(destination.add(i), count);
+            i += count;
+        }
+    }
+}
+
+/// Runs a kernel for as long as there is a whole number of values for it and none that wants a closer look. Returns how
+/// many it has quantised.
+///
+/// By itself and without a call in it: the compiler then keeps in registers what the loop needs.
+#[inline(never)]
+#[target_feature(enable = "avx2")]
+unsafe fn run<K: Kernel>(source: *const K::Value, destination: *mut K::Value, len: usize, scale: &Scale) -> usize {
+    let mut i = 0;
+    // SAFETY: all within `len` values.
+    unsafe {
+        let kernel = K::new(scale);
+        while len - i >= K::LEN && kernel.quantise(source.add(i), destination.add(i)) {
+            i += K::LEN;
+        }
+    }
+    i
+}
 
 /// All ones in the first `count` words.
 #[inline]

@@ -16,6 +16,8 @@ impl<const HALVES: usize, const BYTES: usize> Planes<HALVES, BYTES> {
         let mut i = 0;
         while i < table.len() * BYTES {
             let (plane, entry) = (i % BYTES, i / BYTES);
+            // No byte is left out that is not zero.
+            assert!(BYTES == 4 || table[entry] >> (8 * BYTES) == 0);
             planes[plane][entry / 16][entry % 16] = (table[entry] >> (8 * plane)) as u8;
             i += 1;
         }

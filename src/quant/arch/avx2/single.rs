@@ -4,62 +4,17 @@ use std::arch::x86_64::*;
 use std::array::from_fn;
 
 use super::planes::{Block, Plane, Planes, add, third_bytes, words};
-use super::{EXPONENT_F32, ONE_OCTAVE_F32, first_words, indices, select};
-use crate::quant::arch::Scale;
+use super::{EXPONENT_F32, Kernel, ONE_OCTAVE_F32, indices, select, sweep};
+use crate::quant::arch::{Scale, scalar};
 use crate::quant::{Bits, Format};
-
-/// What is done to `N` vectors of eight values.
-trait Kernel<const N: usize> {
-    /// # Safety
-    /// The processor has AVX2; so for all functions here.
-    unsafe fn new(scale: &Scale) -> Self;
-    unsafe fn quantise(&self, x: [__m256i; N]) -> [__m256i; N];
-}
-
-/// Runs a kernel over `len` words of four bytes.
-#[inline]
-#[target_feature(enable = "avx2")]
-unsafe fn sweep<const N: usize, K: Kernel<N>>(source: *const i32, destination: *mut i32, len: usize, scale: &Scale) {
-    // SAFETY: all within `len` words, and a masked access touches no word outside its mask.
-    unsafe {
-        let kernel = K::new(scale);
-        let mut i = 0;
-        while len - i >= 8 * N {
-            let x = from_fn(
-                #[inline(always)]
-                |k| _mm256_loadu_si256(source.add(i + 8 * k).cast()),
-            );
-            let y = kernel.quantise(x);
-            for k in 0..N {
-                _mm256_storeu_si256(destination.add(i + 8 * k).cast(), y[k]);
-            }
-            i += 8 * N;
-        }
-        if i < len {
-            let left = len - i;
-            let mask: [_; N] = from_fn(
-                #[inline(always)]
-                |k| first_words(left.saturating_sub(8 * k)),
-            );
-            let x = from_fn(
-                #[inline(always)]
-                |k| _mm256_maskload_epi32(source.wrapping_add(i + 8 * k), mask[k]),
-            );
-            let y = kernel.quantise(x);
-            for k in 0..left.div_ceil(8) {
-                _mm256_maskstore_epi32(destination.add(i + 8 * k), mask[k], y[k]);
-            }
-        }
-    }
-}
 
 #[target_feature(enable = "avx2")]
 pub unsafe fn apply(source: *const f32, destination: *mut f32, len: usize, scale: &Scale) {
     // SAFETY: the caller's pointers are good for `len` values.
     unsafe {
         match scale.format.bits {
-            Bits::Eight => sweep::<4, Eight>(source.cast(), destination.cast(), len, scale),
-            Bits::Sixteen => sweep::<1, Sixteen>(source.cast(), destination.cast(), len, scale),
+            Bits::Eight => sweep::<Eight>(source, destination, len, scale),
+            Bits::Sixteen => sweep::<Sixteen>(source, destination, len, scale),
         }
     }
 }
@@ -120,8 +75,9 @@ static CORRECTIONS: Planes<2, 3> = {
     let mut cell = 0;
     while cell < 32 {
         table[cell] = Bits::Eight.format().corrections_f32[cell].wrapping_sub(ONE_OCTAVE_F32 as u32);
-        // Nothing but ones above the planes.
+        // The fourth byte is nothing but ones.
         assert!(table[cell] >> 24 == 0xff);
+        table[cell] &= 0xff_ffff;
         cell += 1;
     }
     Planes::new(&table)
@@ -138,7 +94,10 @@ static VALUES: Planes<1, 3> = {
     Planes::new(&table)
 };
 
-impl Kernel<4> for Eight {
+impl Kernel for Eight {
+    type Value = f32;
+    const LEN: usize = 32;
+
     #[inline]
     #[target_feature(enable = "avx2")]
     unsafe fn new(scale: &Scale) -> Eight {
@@ -147,7 +106,13 @@ impl Kernel<4> for Eight {
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    unsafe fn quantise(&self, x: Block) -> Block {
+    unsafe fn quantise(&self, source: *const f32, destination: *mut f32) -> bool {
+        let (source, destination) = (source.cast::<__m256i>(), destination.cast::<__m256i>());
+        // SAFETY: the caller's pointer is good for 32 values.
+        let x: Block = from_fn(
+            #[inline(always)]
+            |k| unsafe { _mm256_loadu_si256(source.add(k)) },
+        );
         let held = x.map(
             #[inline(always)]
             |x| self.limits.hold(x),
@@ -163,12 +128,17 @@ impl Kernel<4> for Eight {
         let step = _mm256_and_si256(_mm256_srli_epi16::<3>(third_bytes(sum)), _mm256_set1_epi8(15));
         let [a, b, c] = &self.values;
         let mantissa = words([a.of(step), b.of(step), c.of(step), _mm256_setzero_si256()]);
-        let mut y = x;
-        for (i, y) in y.iter_mut().enumerate() {
-            let octave = _mm256_and_si256(sum[i], _mm256_set1_epi32(EXPONENT_F32));
-            *y = self.limits.finish(x[i], _mm256_or_si256(octave, mantissa[i]));
+        for k in 0..4 {
+            let octave = _mm256_and_si256(sum[k], _mm256_set1_epi32(EXPONENT_F32));
+            let y = self.limits.finish(x[k], _mm256_or_si256(octave, mantissa[k]));
+            // SAFETY: the caller's pointer is good for 32 values.
+            unsafe { _mm256_storeu_si256(destination.add(k), y) }
         }
-        y
+        true
+    }
+
+    fn quantise_value(x: f32, scale: &Scale) -> f32 {
+        scalar::value_f32(x, scale)
     }
 }
 
@@ -198,7 +168,10 @@ static CELLS: [u64; 256] = {
     cells
 };
 
-impl Kernel<1> for Sixteen {
+impl Kernel for Sixteen {
+    type Value = f32;
+    const LEN: usize = 8;
+
     #[inline]
     #[target_feature(enable = "avx2")]
     unsafe fn new(scale: &Scale) -> Sixteen {
@@ -207,7 +180,9 @@ impl Kernel<1> for Sixteen {
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    unsafe fn quantise(&self, [x]: [__m256i; 1]) -> [__m256i; 1] {
+    unsafe fn quantise(&self, source: *const f32, destination: *mut f32) -> bool {
+        // SAFETY: the caller's pointer is good for eight values.
+        let x = unsafe { _mm256_loadu_si256(source.cast()) };
         let held = self.limits.hold(x);
         let [c0, c1, c2, c3, c4, c5, c6, c7] = indices::<15>(held);
         // The shuffles, which work on 128 bits, put them in order.
@@ -219,7 +194,14 @@ impl Kernel<1> for Sixteen {
         let below = _mm256_cmpgt_epi32(_mm256_srli_epi32::<17>(more), within);
         let more = _mm256_andnot_si256(below, _mm256_and_si256(more, _mm256_set1_epi32(0x1_ffff)));
         let octave = _mm256_and_si256(held, _mm256_set1_epi32(EXPONENT_F32));
-        [self.limits.finish(x, _mm256_add_epi32(octave, _mm256_add_epi32(value, more)))]
+        let y = self.limits.finish(x, _mm256_add_epi32(octave, _mm256_add_epi32(value, more)));
+        // SAFETY: the caller's pointer is good for eight values.
+        unsafe { _mm256_storeu_si256(destination.cast(), y) }
+        true
+    }
+
+    fn quantise_value(x: f32, scale: &Scale) -> f32 {
+        scalar::value_f32(x, scale)
     }
 }
 
