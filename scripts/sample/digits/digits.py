@@ -34,9 +34,9 @@ EXAMPLES = ("lenet", "residual", "depthwise", "motion")
 # Those whose BatchNorm is folded before they are quantised; a folded net has a solver of its own.
 FOLDED = ("motion",)
 # Further options of finetune.py: a net that quantisation ruins has a longer way to go.
-OPTIONS = {"motion": ["--base-lr", "0.01"]}
+OPTIONS = {"motion": ["--base-lr", "0.03", "--iterations", "800"]}
 # The difference between two frames that a sensor at rest gives, in units of its full scale.
-SENSOR_NOISE = 0.002
+SENSOR_NOISE = 0.001
 
 
 def images_of(example, seed):
@@ -92,6 +92,7 @@ def run_seed(example, seed, gfpq, iterations):
     for bits in BITS:
         options = ["--bits", bits, "--seed", seed, "--caffe", CAFFE, "--gfpq", gfpq, *OPTIONS.get(example, [])]
         if iterations is not None:
+            # The last one of two counts.
             options += ["--iterations", iterations]
         shutil.rmtree(f"bits{bits}", ignore_errors=True)
         run(sys.executable, FINETUNE, solver, weights, "-o", f"bits{bits}", *options)
