@@ -98,13 +98,13 @@ python_tests() {
 # One that plain quantisation leaves alone, and one that it ruins.
 short_training() {
   PYTHONPATH=$caffe/python OPENBLAS_NUM_THREADS=1 "$python" scripts/sample/digits/digits.py "$target/test/digits" \
-    --gfpq "$gfpq" --examples lenet motion --seeds 1 --retrain-iterations 200
+    --gfpq "$gfpq" --examples lenet motion --seeds 1
   "$python" - "$target/test/digits/report.json" <<'EOF'
 import json, sys
 
 for row in json.load(open(sys.argv[1]))["results"]:
     ruined = row["example"] == "motion" and row["bits"] == 8 and row["stage"] == "quantised"
-    assert min(row["accuracy"]) < 0.9 if ruined else min(row["accuracy"]) > 0.94, row
+    assert min(row["accuracy"]) < 0.8 if ruined else min(row["accuracy"]) > 0.93, row
 EOF
 }
 
