@@ -8,13 +8,15 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bstr::BString;
 
-use super::document::{Document, Field, Id};
+use super::EditError;
+use super::document::{Document, Id};
+use super::earlier::Earlier;
 use super::edit::{Edits, Place};
-use super::net::{Era, Layer, Net, Phase, Port, Producer, Rule, Rules, StateSet, Wire, Wiring};
+use super::net::{Era, Layer, Net, Phase, Port, Producer, Rules, StateSet, Wire};
 use super::select::Selection;
+use super::shared::SharedRules;
 use super::style::{QuantText, Style, lengthened};
 use super::weights::{add_layer_fields, add_weight_field, left_float, unlike};
-use super::{EditError, QUANT};
 use crate::quant::Bits;
 
 /// How many versions of one blob are looked at for a Quant to share. A net that Caffe accepts has no more than one in
@@ -173,9 +175,7 @@ struct Quant<'a> {
     /// Layer and bottom, in order.
     readers: Vec<Port>,
     versions: Versions,
-    /// The readers' rules, each once, and what they admit.
-    rules_of_readers: Vec<(&'a Rules, &'a StateSet)>,
-    rules: Rules,
+    rules: SharedRules<'a>,
     /// Its one reader writes over its own bottom, so this one must, too.
     in_place: bool,
 }
@@ -193,13 +193,8 @@ impl<'a> Quant<'a> {
     /// Takes another reader, unless no rules would let the Quant take part exactly where its readers do.
     fn take(&mut self, net: &'a Net, reader: Port, versions: &Versions) -> bool {
         let layer = &net.layers[reader.0];
-        if !self.rules_of_readers.iter().any(|(rules, _)| **rules == layer.rules) {
-            self.rules_of_readers.push((&layer.rules, &layer.states));
-            let Some(rules) = shared_rules(net, &self.rules_of_readers) else {
-                self.rules_of_readers.pop();
-                return false;
-            };
-            self.rules = rules;
+        if !self.rules.take(net, &layer.rules, &layer.states) {
+            return false;
         }
         self.readers.push(reader);
         self.versions.add(versions);
@@ -219,7 +214,7 @@ impl<'a> Quant<'a> {
             name: self.name,
             blob: self.blob,
             bits: self.bits,
-            rules: self.rules,
+            rules: self.rules.rules(net),
         }
     }
 }
@@ -237,7 +232,7 @@ struct Plan<'a> {
 impl<'a> Plan<'a> {
     fn of(net: &'a Net, document: &Document, selection: &Selection) -> Plan<'a> {
         let wiring = net.wiring();
-        let earlier = Earlier::of(net, document);
+        let earlier = Earlier::of(net, &wiring, document);
         let meant = net.meant();
         let mut plan =
             Plan { net, quants: Vec::new(), rewired: Vec::new(), computed: 0, fed_before: 0, warnings: Vec::new() };
@@ -247,13 +242,13 @@ impl<'a> Plan<'a> {
             plan.computed += 1;
             for (bottom, blob) in layer.bottoms.iter().enumerate() {
                 let wire = wiring.wire(number, bottom);
-                if earlier.feeds(net, wire) {
+                if earlier.feeds(wire) {
                     plan.fed_before += 1;
                     plan.warn_of_other_width(&earlier, number, bottom, wire, bits);
                     continue;
                 }
                 let in_place = layer.tops.iter().any(|top| top.name == blob.name);
-                if let Some(top) = earlier.usable(net, &wiring, number, bottom, bits).filter(|_| !in_place) {
+                if let Some(top) = earlier.usable(&wiring, number, wire, bits).filter(|_| !in_place) {
                     plan.rewired.push(((number, bottom), top.clone()));
                     continue;
                 }
@@ -297,8 +292,7 @@ impl<'a> Plan<'a> {
             bits,
             readers: vec![reader],
             versions,
-            rules_of_readers: vec![(&layer.rules, &layer.states)],
-            rules: layer.rules.clone(),
+            rules: SharedRules::of(&layer.rules, &layer.states),
             in_place,
         });
     }
@@ -312,40 +306,37 @@ impl<'a> Plan<'a> {
         let blobs = net.layers.iter().flat_map(|layer| layer.bottoms.iter().chain(&layer.tops)).chain(&net.inputs);
         let taken: HashSet<&BString> = blobs.map(|blob| &blob.name).chain(net.layers.iter().map(|l| &l.name)).collect();
         let mut given: HashMap<BString, StateSet> = HashMap::new();
-        // For each name without a number, the first number that is not taken in every state.
-        let mut free: HashMap<BString, u32> = HashMap::new();
-        let (all, test) = (net.states.all(), net.states.in_phase(Phase::Test));
+        // For each name without a number, the first number that may be free in such states: names are never given back.
+        let mut free: HashMap<(BString, &StateSet), u32> = HashMap::new();
+        let test = net.states.in_phase(Phase::Test);
         let mut order: Vec<&mut Quant> = self.quants.iter_mut().collect();
         order.sort_by_key(|quant| {
-            let is_tested = net.states.admitted_by(&quant.rules).meets(&test);
+            let is_tested = quant.rules.states().meets(&test);
             (!is_tested, Reverse(quant.versions.made.keys().next_back().copied()))
         });
         for quant in order {
             let width = if quant.bits == main { String::new() } else { quant.bits.number().to_string() };
-            let states = net.states.admitted_by(&quant.rules);
+            let states = quant.rules.states();
             let base = BString::from([quant.blob.as_slice(), format!("_quant{width}").as_bytes()].concat());
             let numbered = |number: u32| match number {
                 1 => base.clone(),
                 _ => BString::from([base.as_slice(), format!("_{number}").as_bytes()].concat()),
             };
-            let mut number = free.get(&base).copied().unwrap_or(1);
-            let mut name = numbered(number);
-            while taken.contains(&name) || given.get(&name).is_some_and(|known| known.meets(&states)) {
-                number += 1;
-                name = numbered(number);
+            let next = free.entry((base.clone(), states)).or_insert(1);
+            let mut name = numbered(*next);
+            while taken.contains(&name) || given.get(&name).is_some_and(|known| known.meets(states)) {
+                *next += 1;
+                name = numbered(*next);
             }
             let known = given.entry(name.clone()).or_insert_with(|| states.clone());
-            *known = known.or(&states);
-            if *known == all {
-                free.entry(base).and_modify(|free| *free = number.max(*free)).or_insert(number);
-            }
+            *known = known.or(states);
+            *next += 1;
             quant.name = name;
         }
     }
 
     fn warn_of_other_width(&mut self, earlier: &Earlier, layer: usize, bottom: usize, wire: &Wire, wanted: Bits) {
-        let quants = wire.sources.iter().filter_map(|source| source.producer.layer());
-        if let Some(bits) = quants.filter_map(|quant| earlier.bits.get(&quant)).find(|&&bits| bits != wanted.number()) {
+        if let Some(bits) = earlier.quants_of(wire).map(|quant| quant.width()).find(|&bits| bits != wanted.number()) {
             let layer = &self.net.layers[layer];
             let (name, blob) = (&layer.name, &layer.bottoms[bottom].name);
             let wanted = wanted.number();
@@ -365,7 +356,7 @@ impl<'a> Plan<'a> {
                 bottom: &quant.blob,
                 top: quant.top(),
                 bits: quant.bits,
-                rules: &quant.rules,
+                rules: &quant.rules.rules(self.net),
             };
             edits.replace(place.at..place.at, style.quant_layer(&place, &text));
             if !quant.in_place {
@@ -383,84 +374,4 @@ impl<'a> Plan<'a> {
 fn rewire(document: &Document, bottom: Id, name: &[u8], edits: &mut Edits) {
     let value = document.field(bottom);
     edits.replace(value.value_range(), lengthened(value, name));
-}
-
-/// Rules that admit a Quant exactly where one of its readers takes part: were it there in other states, its blob might
-/// not be.
-fn shared_rules(net: &Net, readers: &[(&Rules, &StateSet)]) -> Option<Rules> {
-    let needed = readers.iter().map(|(_, states)| (*states).clone()).reduce(|a, b| a.or(&b))?;
-    if let Some((rules, _)) = readers.iter().find(|(_, states)| **states == needed) {
-        return Some((*rules).clone());
-    }
-    if needed == net.states.all() {
-        return Some(Rules::default());
-    }
-    if let Some(&phase) = [Phase::Train, Phase::Test].iter().find(|&&phase| net.states.in_phase(phase) == needed) {
-        return Some(Rules { include: vec![Rule::phase(phase)], exclude: Vec::new() });
-    }
-    let mut include: Vec<Rule> = Vec::new();
-    for (rules, _) in readers {
-        for rule in rules.as_includes()? {
-            if !include.contains(&rule) {
-                include.push(rule);
-            }
-        }
-    }
-    Some(Rules { include, exclude: Vec::new() })
-}
-
-/// The Quant layers that a net has already.
-struct Earlier<'a> {
-    bits: HashMap<usize, u32>,
-    /// By the blob they read: layer and number of bottom and top.
-    by_blob: HashMap<&'a BString, Vec<(usize, usize)>>,
-    makers: HashMap<&'a BString, usize>,
-}
-
-impl<'a> Earlier<'a> {
-    fn of(net: &'a Net, document: &Document) -> Earlier<'a> {
-        let mut earlier = Earlier { bits: HashMap::new(), by_blob: HashMap::new(), makers: HashMap::new() };
-        for (number, layer) in net.layers.iter().enumerate() {
-            for top in &layer.tops {
-                *earlier.makers.entry(&top.name).or_default() += 1;
-            }
-            if layer.kind == QUANT {
-                earlier.bits.insert(number, quant_bits(document.field(layer.id)));
-                for (bottom, blob) in layer.bottoms.iter().enumerate() {
-                    earlier.by_blob.entry(&blob.name).or_default().push((number, bottom));
-                }
-            }
-        }
-        earlier
-    }
-
-    /// Whether a Quant makes what a bottom reads, in some state at least: another one could not tell states apart.
-    fn feeds(&self, net: &Net, wire: &Wire) -> bool {
-        wire.sources.iter().filter_map(|source| source.producer.layer()).any(|layer| net.layers[layer].kind == QUANT)
-    }
-
-    /// The top of a Quant that reads what this bottom reads, in the same width, and that can feed it as well.
-    fn usable(&self, net: &'a Net, wiring: &Wiring, layer: usize, bottom: usize, bits: Bits) -> Option<&'a BString> {
-        let wire = wiring.wire(layer, bottom);
-        let candidates = self.by_blob.get(&net.layers[layer].bottoms[bottom].name)?;
-        let serves = |&&(quant, pair): &&(usize, usize)| {
-            let theirs = wiring.wire(quant, pair);
-            let covers = |source: &super::net::Source| {
-                theirs.sources.iter().any(|s| s.producer == source.producer && source.states.is_within(&s.states))
-            };
-            quant < layer
-                && self.bits.get(&quant) == Some(&bits.number())
-                && !net.layers[quant].is_in_place(pair)
-                && net.layers[quant].tops.get(pair).is_some_and(|top| self.makers.get(&top.name) == Some(&1))
-                && wire.missing.is_empty()
-                && wire.sources.iter().all(covers)
-        };
-        candidates.iter().find(serves).map(|&(quant, pair)| &net.layers[quant].tops[pair].name)
-    }
-}
-
-/// A Quant layer's width; the format's default is 8.
-pub(super) fn quant_bits(layer: Field<'_>) -> u32 {
-    let bits = layer.first("quant_param").and_then(|param| param.first("quant_bits"));
-    bits.and_then(|bits| bits.number()).unwrap_or(8)
 }

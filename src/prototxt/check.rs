@@ -2,10 +2,10 @@
 
 use bstr::BString;
 
-use super::add::quant_bits;
 use super::document::{Document, LineIndex};
 use super::net::{Layer, Net, Phase, Port, Producer, StateSet, Wiring};
 use super::select::Selection;
+use super::weights::Options;
 use super::{EditError, QUANT};
 
 /// What the net is for.
@@ -162,11 +162,9 @@ impl Checker<'_> {
                 }
             } else if let (Some(bits), Target::Train) = (wanted, target) {
                 // A layer's own quant_param, for its weights, says what add-quant was told.
-                let own =
-                    self.document.field(layer.id).first("quant_param").and_then(|param| param.first("quant_bits"));
-                let own = own.and_then(|bits| bits.number());
+                let width = self.own(number).bits.unwrap_or(bits.number());
                 for bottom in 0..layer.bottoms.len() {
-                    self.is_fed((number, bottom), own.unwrap_or(bits.number()));
+                    self.is_fed((number, bottom), width);
                 }
             }
             self.has_hardware(number);
@@ -222,7 +220,7 @@ impl Checker<'_> {
             let states = self.in_states(&floats);
             self.find(Fault::Unfed, at.0, Some(blob), format!("`{blob}` does not come from a Quant layer{states}"));
         }
-        let mut widths = self.quants_behind(at).map(|quant| quant_bits(self.document.field(net.layers[quant].id)));
+        let mut widths = self.quants_behind(at).map(|quant| self.own(quant).width());
         let other = widths.find(|&bits| bits != wanted);
         drop(widths);
         if let Some(bits) = other {
@@ -242,6 +240,11 @@ impl Checker<'_> {
             );
             self.find(Fault::NoHardware, number, None, message);
         }
+    }
+
+    /// A layer's own quant_param.
+    fn own(&self, number: usize) -> Options {
+        Options::read(self.document.field(self.net.layers[number].id).first("quant_param"))
     }
 
     fn quants_behind(&self, (layer, bottom): Port) -> impl Iterator<Item = usize> {

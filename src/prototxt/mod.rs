@@ -17,6 +17,7 @@
 mod add;
 mod check;
 mod document;
+mod earlier;
 mod edit;
 mod error;
 pub mod fold;
@@ -25,6 +26,7 @@ mod literal;
 pub mod net;
 mod parser;
 mod select;
+mod shared;
 mod strip;
 mod style;
 mod weights;
