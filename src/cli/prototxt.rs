@@ -238,6 +238,9 @@ fn report_added(name: &str, result: &Quantised) {
         let types = joined(types.iter().map(|(kind, count)| format!("{count} {kind}")).collect());
         line.push_str(&format!(" ({widths}), feeding {types}"));
     }
+    if result.moved > 0 {
+        line.push_str(&format!("; {} moved up to an earlier reader", result.moved));
+    }
     if result.fed_before > 0 {
         line.push_str(&format!("; {} bottoms were fed by one already", result.fed_before));
     }

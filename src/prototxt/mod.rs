@@ -25,6 +25,7 @@ mod lexer;
 mod literal;
 pub mod net;
 mod parser;
+mod plan;
 mod select;
 mod shared;
 mod strip;

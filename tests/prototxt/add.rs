@@ -290,3 +290,56 @@ fn weights_that_stay_otherwise_than_asked_are_told_of() {
     assert!(warnings("", &more, Weights::Quantised).contains("MyConv layers' weights"));
     assert_eq!(warnings("", &more, Weights::AsTheyAre), "");
 }
+
+#[test]
+fn a_bottom_that_a_quant_feeds_in_one_phase_is_told_of() {
+    let text = "input: 'x' layer { name: 'q' type: 'Quant' bottom: 'x' top: 'x' include { phase: TRAIN } }
+        layer { name: 'c' type: 'Convolution' bottom: 'x' top: 'c' }";
+    let result = quantised(text, &Selection::default());
+    assert_eq!((result.fed_before, result.added.len(), result.text.as_slice()), (0, 0, text.as_bytes()));
+    assert!(result.warnings[0].contains("layer `c` reads `x` as floats in TEST"), "{:?}", result.warnings);
+    // Without data in TEST nothing is amiss.
+    let text = text.replace("input: 'x'", "layer { type: 'Data' top: 'x' include { phase: TRAIN } }");
+    let result = quantised(&text, &Selection::default());
+    assert_eq!((result.fed_before, result.warnings), (1, vec![]));
+}
+
+#[test]
+fn an_earlier_quant_moves_up_to_serve_a_reader_before_it() {
+    let layer = |name: &str, kind: &str, bottom: &str| {
+        format!("# {name}\nlayer {{\n  name: '{name}'\n  type: '{kind}'\n  bottom: '{bottom}'\n  top: '{name}'\n}}\n\n")
+    };
+    let inline = |name: &str, bottom: &str| format!("layer {{ name: '{name}' type: 'Pooling' bottom: '{bottom}' }} ");
+    let texts = [
+        ["input: 'x'\n\n".into(), layer("a", "Convolution", "x"), layer("r", "ReLU", "x"), layer("b", "Pooling", "x")]
+            .concat(),
+        ["input: 'x' ".into(), inline("a", "x"), inline("b", "x"), inline("c", "b")].concat(),
+        "input: 'x' layer: [ { name: 'a' type: 'Pooling' bottom: 'x' }, { name: 'b' type: 'Pooling' bottom: 'x' } ]"
+            .into(),
+    ];
+    for text in texts {
+        let some = quantised(&text, &Selection::default().without(&["a".into()]).unwrap());
+        let all = quantised(std::str::from_utf8(&some.text).unwrap(), &Selection::default());
+        assert_eq!(String::from_utf8(all.text).unwrap(), there_and_back(&text));
+        assert_eq!((all.moved, all.added.len(), all.warnings), (1, 0, vec![]));
+    }
+}
+
+#[test]
+fn an_earlier_quant_that_cannot_serve_is_told_of() {
+    let conv = "layer { name: 'c' type: 'Convolution' bottom: 'x' top: 'c' }";
+    let quant = |rest: &str| format!("layer {{ name: 'q' type: 'Quant' bottom: 'x' top: 'q' {rest} }}");
+    let reader = "layer { name: 'd' type: 'Pooling' bottom: 'q' top: 'd' include { phase: TRAIN } }";
+    let train = quant("include { phase: TRAIN }");
+    for text in [format!("input: 'x' {train} {conv} {reader}"), format!("input: 'x' {conv} {train} {reader}")] {
+        let result = quantised(&text, &Selection::default());
+        assert_eq!((result.moved, result.added.len()), (0, 1), "{text}");
+        assert!(result.warnings[0].contains("`q` cannot stand before it"), "{:?}", result.warnings);
+    }
+    // What stands before the Quant and reads its name reads something else.
+    let text = format!("input: 'x' {conv} layer {{ type: 'Eltwise' bottom: 'q' }} {} {reader}", quant(""));
+    assert_eq!(quantised(&text, &Selection::default()).moved, 0);
+    let other_version = format!("input: 'x' {conv} layer {{ type: 'ReLU' bottom: 'x' top: 'x' }} {}", quant(""));
+    let result = quantised(&other_version, &Selection::default());
+    assert_eq!((result.moved, result.warnings), (0, vec![]));
+}
