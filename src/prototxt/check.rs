@@ -42,6 +42,8 @@ pub enum Fault {
     NotPairs,
     /// A layer is fed in another width than it is to be computed in.
     OtherWidth,
+    /// A Quant layer that quantises nothing.
+    SwitchedOff,
     /// A Quant layer in a net for the compiler.
     QuantLeft,
     /// The NNIE has no hardware for the layer's type.
@@ -58,6 +60,7 @@ impl Fault {
             Fault::MissingBlob => "missing-blob",
             Fault::NotPairs => "not-pairs",
             Fault::OtherWidth => "other-width",
+            Fault::SwitchedOff => "switched-off",
             Fault::QuantLeft => "quant-left",
             Fault::NoHardware => "no-hardware",
         }
@@ -66,7 +69,7 @@ impl Fault {
     /// How bad it is.
     pub const fn severity(self) -> Severity {
         match self {
-            Fault::OtherWidth | Fault::NoHardware => Severity::Warning,
+            Fault::OtherWidth | Fault::SwitchedOff | Fault::NoHardware => Severity::Warning,
             _ => Severity::Error,
         }
     }
@@ -192,6 +195,9 @@ impl Checker<'_> {
         if bottoms != tops || bottoms == 0 {
             let message = format!("{bottoms} bottom(s) and {tops} top(s): a Quant layer has them in pairs");
             self.find(Fault::NotPairs, number, None, message);
+        }
+        if self.own(number).is_off {
+            self.find(Fault::SwitchedOff, number, None, "quant_en: 0 has it hand on the floats".to_owned());
         }
         for (bottom, blob) in layer.bottoms.iter().enumerate() {
             let before = self.quants_behind((number, bottom)).next().map(|quant| &self.net.layers[quant].name);

@@ -18,7 +18,7 @@ pub(super) struct Earlier<'a> {
     net: &'a Net,
     document: &'a Document,
     options: HashMap<usize, Options>,
-    /// Those that others could read as well, by the version they read and their width: layer and pair, in order.
+    /// Those that others could read as well and that are not switched off, by the version they read and their width: layer and pair, in order.
     shareable: HashMap<(Producer, u32), Vec<Port>>,
     /// By a blob's name, the first layer that reads it.
     first_reader: HashMap<&'a BString, usize>,
@@ -48,7 +48,7 @@ impl<'a> Earlier<'a> {
         for (number, layer) in net.layers.iter().enumerate().filter(|(_, layer)| layer.kind == QUANT) {
             let options = Options::read(document.field(layer.id).first("quant_param"));
             for (pair, (_, top)) in layer.bottoms.iter().zip(&layer.tops).enumerate() {
-                if !layer.is_in_place(pair) && makers[&top.name] == 1 {
+                if !options.is_off && !layer.is_in_place(pair) && makers[&top.name] == 1 {
                     for source in &wiring.wire(number, pair).sources {
                         earlier.shareable.entry((source.producer, options.width())).or_default().push((number, pair));
                     }
@@ -65,7 +65,7 @@ impl<'a> Earlier<'a> {
         layers.filter_map(|layer| Some((layer, self.options.get(&layer)?)))
     }
 
-    /// Whether a Quant makes what a bottom reads, in some state at least.
+    /// Whether a Quant, be it switched off, makes what a bottom reads, in some state at least.
     pub fn feeds(&self, wire: &Wire) -> bool {
         self.quants_of(wire).next().is_some()
     }

@@ -1,7 +1,7 @@
 //! Where a net's new Quant layers go, which bottoms they feed, and what they are called.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use bstr::BString;
 
@@ -113,6 +113,8 @@ pub(super) struct Plan<'a> {
     pub moved: Vec<(usize, Port)>,
     pub computed: usize,
     pub fed_before: usize,
+    /// Quant layers that are switched off, where they would feed something.
+    idle: BTreeSet<usize>,
     pub warnings: Vec<String>,
 }
 
@@ -128,6 +130,7 @@ impl<'a> Plan<'a> {
             moved: Vec::new(),
             computed: 0,
             fed_before: 0,
+            idle: BTreeSet::new(),
             warnings: Vec::new(),
         };
         let mut by_blob: HashMap<(&BString, Bits), Vec<usize>> = HashMap::new();
@@ -164,6 +167,7 @@ impl<'a> Plan<'a> {
                 }
             }
         }
+        plan.warnings.extend(plan.switched_off());
         plan.moved = earlier.into_moved();
         plan.give_names(selection.bits());
         plan
@@ -263,6 +267,7 @@ impl<'a> Plan<'a> {
                 "layer `{name}` is to be {wanted} bit, but `{blob}` is quantised in {bits}: left as it is"
             ));
         }
+        self.idle.extend(earlier.quants_of(wire).filter(|(_, quant)| quant.is_off).map(|(layer, _)| layer));
         match earlier.floats(wire).map(|floats| floats.and(meant)).filter(|floats| !floats.is_empty()) {
             Some(floats) => {
                 let states = self.net.states.describe(&floats);
@@ -273,6 +278,15 @@ impl<'a> Plan<'a> {
             }
             None => self.fed_before += 1,
         }
+    }
+
+    fn switched_off(&self) -> Option<String> {
+        let first = &self.net.layers[*self.idle.first()?].name;
+        let which = match self.idle.len() {
+            1 => format!("Quant layer `{first}` is"),
+            count => format!("{count} Quant layers, `{first}` the first, are"),
+        };
+        Some(format!("{which} switched off by quant_en: what is read from there stays float"))
     }
 
     /// The first layer that changes, in the net's order.

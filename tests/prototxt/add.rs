@@ -343,3 +343,18 @@ fn an_earlier_quant_that_cannot_serve_is_told_of() {
     let result = quantised(&other_version, &Selection::default());
     assert_eq!((result.moved, result.warnings), (0, vec![]));
 }
+
+#[test]
+fn a_quant_that_is_switched_off_serves_no_other_reader() {
+    let quant = "layer { name: 'q' type: 'Quant' bottom: 'x' top: 'q' quant_param { quant_en: 0 } }";
+    let text = format!(
+        "input: 'x' {quant} layer {{ name: 'c' type: 'Pooling' bottom: 'q' top: 'c' }}
+        layer {{ name: 'd' type: 'Pooling' bottom: 'x' top: 'd' }}"
+    );
+    let result = quantised(&text, &Selection::default());
+    assert_eq!((result.added.len(), result.fed_before), (1, 1));
+    assert_eq!(result.warnings, ["Quant layer `q` is switched off by quant_en: what is read from there stays float"]);
+    // For comparison users switch off what was added: that stays as it is.
+    let off = added(&fixture("train_val.prototxt")).replace("quant_en: 1", "quant_en: 0");
+    assert_eq!(added(&off), off);
+}

@@ -93,3 +93,11 @@ fn a_layers_own_width_is_the_one_to_be_fed() {
     assert_eq!(faults(&net("")), [(Fault::OtherWidth, "c".to_owned())]);
     assert_eq!(faults(&net("quant_param { quant_bits: 16 }")), []);
 }
+
+#[test]
+fn a_quant_that_is_switched_off_is_found() {
+    let text = "input: 'x' layer { name: 'q' type: 'Quant' bottom: 'x' top: 'q' quant_param { quant_en: false } }
+        layer { type: 'Pooling' bottom: 'q' top: 'p' }";
+    assert_eq!(faults(text), [(Fault::SwitchedOff, "q".to_owned())]);
+    assert_eq!(report(text, Target::Train).count(Severity::Error), 0);
+}
