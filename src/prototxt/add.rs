@@ -11,7 +11,7 @@ use super::edit::Edits;
 use super::net::{Era, Layer, Net, Rules};
 use super::plan::Plan;
 use super::select::Selection;
-use super::weights::{add_layer_fields, add_weight_field, left_float, unlike};
+use super::weights::{add_layer_fields, add_weight_field, kept_float, left_float, unlike};
 use crate::quant::Bits;
 
 /// A Quant layer that was added.
@@ -109,6 +109,7 @@ pub fn add_quant(document: &Document, selection: &Selection, weights: Weights) -
             }
             result.own_weights += add_layer_fields(document, net, selection, &mut edits);
             result.warnings.extend(left_float(document, net, selection));
+            result.warnings.extend(kept_float(document, net, selection));
         }
         plan.write(document, &mut edits);
         result.computed += plan.computed;

@@ -13,6 +13,7 @@ use super::net::{Net, Phase, Port, Producer, StateSet, Wire};
 use super::select::Selection;
 use super::shared::SharedRules;
 use super::style::{QuantText, Style, lengthened};
+use super::weights::Options;
 use crate::quant::Bits;
 
 /// How many versions of one blob are looked at for a Quant to share. A net that Caffe accepts has no more than one in
@@ -136,6 +137,9 @@ impl<'a> Plan<'a> {
         let mut by_blob: HashMap<(&BString, Bits), Vec<usize>> = HashMap::new();
         for (number, layer) in net.layers.iter().enumerate() {
             let Some(bits) = selection.width_of(layer).filter(|_| !layer.states.is_empty()) else { continue };
+            // A layer computes in one width: what is said of its weights holds for its data.
+            let own = Options::read(document.field(layer.id).first("quant_param"));
+            let bits = own.bits.and_then(Bits::from_number).unwrap_or(bits);
             plan.computed += 1;
             for (bottom, blob) in layer.bottoms.iter().enumerate() {
                 let wire = wiring.wire(number, bottom);

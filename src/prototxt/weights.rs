@@ -123,6 +123,16 @@ pub(super) fn left_float(document: &Document, net: &Net, selection: &Selection) 
     types.into_iter().map(warning).collect()
 }
 
+/// Layers that the selection has quantised and whose own quant_param keeps their weights floats.
+pub(super) fn kept_float(document: &Document, net: &Net, selection: &Selection) -> Vec<String> {
+    let is_kept = |layer: &&Layer| {
+        let own = Options::read(document.field(layer.id).first("quant_param"));
+        layer.kind != QUANT && own.is_off && selection.width_of(layer).is_some()
+    };
+    let warning = |layer: &Layer| format!("layer `{}`: its own quant_param keeps its weights float", layer.name);
+    net.layers.iter().filter(is_kept).map(warning).collect()
+}
+
 /// A QuantParameter.
 #[derive(Default)]
 pub(super) struct Options {

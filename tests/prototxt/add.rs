@@ -1,6 +1,6 @@
 //! Where Quant layers go.
 
-use gfpq::prototxt::{EditError, Selection, Weights, add_quant};
+use gfpq::prototxt::{EditError, Selection, Target, Weights, add_quant, check};
 use gfpq::quant::Bits;
 
 use crate::{added, fixture, parse, quantised, stripped, there_and_back};
@@ -357,4 +357,27 @@ fn a_quant_that_is_switched_off_serves_no_other_reader() {
     // For comparison users switch off what was added: that stays as it is.
     let off = added(&fixture("train_val.prototxt")).replace("quant_en: 1", "quant_en: 0");
     assert_eq!(added(&off), off);
+}
+
+#[test]
+fn a_layers_own_width_is_its_datas_too() {
+    let text = "input: 'x' layer { name: 'c' type: 'Convolution' quant_param { quant_bits: 16 } bottom: 'x' top: 'c' }
+        layer { name: 'd' type: 'Convolution' bottom: 'x' top: 'd' }";
+    let expected = [("x_quant16", 16), ("x_quant", 8)].map(|(name, bits)| (name.to_owned(), bits));
+    assert_eq!(names(text, &Selection::default()), expected);
+    let with = add_quant(&parse(text), &Selection::default(), Weights::Quantised).unwrap();
+    assert_eq!(with.warnings, [""; 0]);
+    let report = check(&parse(with.text), &Selection::default(), Target::Train).unwrap();
+    assert_eq!(report.findings, []);
+}
+
+#[test]
+fn weights_that_an_earlier_run_left_float_are_told_of() {
+    let text = "input: 'x' layer { name: 'c' type: 'Convolution' bottom: 'x' top: 'c' }";
+    let some = Selection::default().without(&["c".into()]).unwrap();
+    let first = add_quant(&parse(text), &some, Weights::Quantised).unwrap();
+    assert_eq!((first.own_weights, first.warnings), (1, vec![]));
+    let second = add_quant(&parse(&first.text), &Selection::default(), Weights::Quantised).unwrap();
+    assert_eq!(second.warnings, ["layer `c`: its own quant_param keeps its weights float"]);
+    assert_eq!(quantised(std::str::from_utf8(&first.text).unwrap(), &Selection::default()).warnings, [""; 0]);
 }
