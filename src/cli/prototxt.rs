@@ -111,7 +111,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
 impl Select {
     fn selection(&self) -> anyhow::Result<Selection> {
-        let selection = Selection::new(self.bits).with_types(self.types.iter().cloned());
+        let selection = Selection::new(self.bits).with_types(&self.types).context("--types")?;
         Ok(selection.without(&self.exclude)?.with_sixteen(&self.sixteen)?)
     }
 }

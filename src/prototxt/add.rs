@@ -120,9 +120,9 @@ pub fn add_quant(document: &Document, selection: &Selection, weights: Weights) -
     }
     let layers: Vec<&Layer> = nets.iter().flat_map(|net| &net.layers).collect();
     if !layers.is_empty() {
-        result
-            .warnings
-            .extend(selection.idle_globs(&layers).iter().map(|glob| format!("no layer's name matches `{glob}`")));
+        let globs = selection.idle_globs(&layers).into_iter().map(|glob| format!("no layer's name matches `{glob}`"));
+        let types = selection.idle_types(&layers).into_iter().map(|kind| format!("no layer is of type `{kind}`"));
+        result.warnings.extend(globs.chain(types));
     }
     result.text = edits.apply(document.as_bytes());
     Ok(result)

@@ -38,7 +38,7 @@ pub use document::{Document, Field, Id, Kind, LineIndex};
 pub use edit::Edits;
 pub use error::ParseError;
 pub use net::Net;
-pub use select::{BadGlob, COMPUTED, Selection};
+pub use select::{BadGlob, BadType, COMPUTED, Selection};
 pub use strip::{Stripped, strip_quant};
 pub use weights::{WeightBits, weight_bits};
 

@@ -1,7 +1,10 @@
 //! Which layers the NNIE computes, and in how many bits.
 
+use std::collections::HashSet;
+
 use globset::{Glob, GlobBuilder, GlobMatcher};
 
+use super::QUANT;
 use super::net::Layer;
 use crate::quant::Bits;
 
@@ -37,6 +40,17 @@ pub struct BadGlob {
     reason: String,
 }
 
+/// A type that cannot be added.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadType {
+    /// None at all.
+    #[error("an empty layer type: give types as in the prototxt, A,B")]
+    Empty,
+    /// The quantiser's own.
+    #[error("`{QUANT}` is the layer that quantises: it has no other in front of it")]
+    Quant,
+}
+
 /// Layers to quantise in front of, and their widths.
 #[derive(Clone, Debug)]
 pub struct Selection {
@@ -58,11 +72,19 @@ impl Selection {
         Selection { bits, types: Vec::new(), exclude: Vec::new(), sixteen: Vec::new() }
     }
 
-    /// Layers of these types, too.
-    #[must_use]
-    pub fn with_types(mut self, types: impl IntoIterator<Item = String>) -> Selection {
-        self.types.extend(types);
-        self
+    /// Layers of these types, too; space around them is not theirs.
+    ///
+    /// # Errors
+    /// The type that is none.
+    pub fn with_types(mut self, types: &[String]) -> Result<Selection, BadType> {
+        for kind in types.iter().map(|kind| kind.trim()) {
+            match kind {
+                "" => return Err(BadType::Empty),
+                QUANT => return Err(BadType::Quant),
+                _ => self.types.push(kind.to_owned()),
+            }
+        }
+        Ok(self)
     }
 
     /// Not the layers whose names match one of these globs.
@@ -102,6 +124,12 @@ impl Selection {
         }
         let sixteen = layer.name.ends_with(HIGH_PRECISION) || matches(&self.sixteen);
         Some(if sixteen { Bits::Sixteen } else { self.bits })
+    }
+
+    /// The types that no layer has.
+    pub fn idle_types<'a>(&'a self, layers: &[&Layer]) -> Vec<&'a str> {
+        let kinds: HashSet<&[u8]> = layers.iter().map(|layer| layer.kind.as_slice()).collect();
+        self.types.iter().map(String::as_str).filter(|kind| !kinds.contains(kind.as_bytes())).collect()
     }
 
     /// The globs that match no layer's name: mistyped, most likely.

@@ -184,7 +184,7 @@ fn the_selection_is_followed() {
     assert_eq!(selection(|s| s.without(&["*/a".into()]).unwrap()), [("a_quant".to_owned(), 8)]);
     let expected = [("x_quant", 8), ("a_quant16", 16)].map(|(name, bits)| (name.to_owned(), bits));
     assert_eq!(selection(|s| s.with_sixteen(&["*/b".into()]).unwrap()), expected);
-    assert_eq!(selection(|s| s.with_types(["Interp".into()])).len(), 3);
+    assert_eq!(selection(|s| s.with_types(&[" Interp ".into()]).unwrap()).len(), 3);
     assert!(Selection::default().without(&["a[".into()]).is_err());
     let idle = Selection::default().without(&["nobody".into()]).unwrap();
     assert_eq!(quantised(text, &idle).warnings, ["no layer's name matches `nobody`"]);
@@ -286,7 +286,7 @@ fn weights_that_stay_otherwise_than_asked_are_told_of() {
     let eight = "weight_quant_param { }";
     assert!(warnings(eight, &Selection::new(Bits::Sixteen), Weights::Quantised).contains("of 8 bit"));
     assert_eq!(warnings(eight, &plain, Weights::Quantised), "");
-    let more = Selection::default().with_types(["MyConv".to_owned()]);
+    let more = Selection::default().with_types(&["MyConv".to_owned()]).unwrap();
     assert!(warnings("", &more, Weights::Quantised).contains("MyConv layers' weights"));
     assert_eq!(warnings("", &more, Weights::AsTheyAre), "");
 }
@@ -380,4 +380,12 @@ fn weights_that_an_earlier_run_left_float_are_told_of() {
     let second = add_quant(&parse(&first.text), &Selection::default(), Weights::Quantised).unwrap();
     assert_eq!(second.warnings, ["layer `c`: its own quant_param keeps its weights float"]);
     assert_eq!(quantised(std::str::from_utf8(&first.text).unwrap(), &Selection::default()).warnings, [""; 0]);
+}
+
+#[test]
+fn types_that_make_no_sense_are_refused_or_told_of() {
+    let with = |kind: &str| Selection::default().with_types(&[kind.to_owned()]);
+    assert!(with("").is_err() && with(" ").is_err() && with("Quant ").is_err());
+    let text = "input: 'x' layer { name: 'c' type: 'Interp' bottom: 'x' top: 'c' }";
+    assert_eq!(quantised(text, &with("interp").unwrap()).warnings, ["no layer is of type `interp`"]);
 }
