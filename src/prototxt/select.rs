@@ -52,24 +52,19 @@ pub enum BadType {
 }
 
 /// Layers to quantise in front of, and their widths.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Selection {
-    bits: Bits,
+    /// `None` where the net may say.
+    bits: Option<Bits>,
     types: Vec<String>,
     exclude: Vec<GlobMatcher>,
     sixteen: Vec<GlobMatcher>,
 }
 
-impl Default for Selection {
-    fn default() -> Self {
-        Selection::new(Bits::Eight)
-    }
-}
-
 impl Selection {
     /// Every layer of the [`COMPUTED`] types, in `bits`; those named `…_hp` in 16.
     pub fn new(bits: Bits) -> Selection {
-        Selection { bits, types: Vec::new(), exclude: Vec::new(), sixteen: Vec::new() }
+        Selection { bits: Some(bits), types: Vec::new(), exclude: Vec::new(), sixteen: Vec::new() }
     }
 
     /// Layers of these types, too; space around them is not theirs.
@@ -105,9 +100,16 @@ impl Selection {
         Ok(self)
     }
 
-    /// The width of most layers.
+    /// The same in the width that a net asks for, where none was given.
+    #[must_use]
+    pub fn or_bits(mut self, bits: Option<Bits>) -> Selection {
+        self.bits = self.bits.or(bits);
+        self
+    }
+
+    /// The width of most layers; 8 where none was given.
     pub fn bits(&self) -> Bits {
-        self.bits
+        self.bits.unwrap_or(Bits::Eight)
     }
 
     /// Whether the NNIE computes layers of this type.
@@ -123,7 +125,7 @@ impl Selection {
             return None;
         }
         let sixteen = layer.name.ends_with(HIGH_PRECISION) || matches(&self.sixteen);
-        Some(if sixteen { Bits::Sixteen } else { self.bits })
+        Some(if sixteen { Bits::Sixteen } else { self.bits() })
     }
 
     /// The types that no layer has.
