@@ -45,9 +45,10 @@ struct Files {
 
 #[derive(Args)]
 struct Select {
-    /// The width of the NNIE's computation, 8 or 16.
-    #[arg(long, default_value = "8", value_parser = super::bits)]
-    bits: Bits,
+    /// The width of the NNIE's computation, 8 or 16; 8 where nothing is given, and for `check` the net's
+    /// `weight_quant_param` says nothing either.
+    #[arg(long, value_parser = super::bits)]
+    bits: Option<Bits>,
     /// More layer types to quantise in front of, besides the NNIE's own.
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     types: Vec<String>,
@@ -111,7 +112,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
 impl Select {
     fn selection(&self) -> anyhow::Result<Selection> {
-        let selection = Selection::new(self.bits).with_types(self.types.iter().cloned());
+        let selection = Selection::default().or_bits(self.bits).with_types(&self.types).context("--types")?;
         Ok(selection.without(&self.exclude)?.with_sixteen(&self.sixteen)?)
     }
 }
@@ -237,6 +238,9 @@ fn report_added(name: &str, result: &Quantised) {
         let widths = joined(widths.iter().map(|(bits, count)| format!("{count} of {bits} bit")).collect());
         let types = joined(types.iter().map(|(kind, count)| format!("{count} {kind}")).collect());
         line.push_str(&format!(" ({widths}), feeding {types}"));
+    }
+    if result.moved > 0 {
+        line.push_str(&format!("; {} moved up to an earlier reader", result.moved));
     }
     if result.fed_before > 0 {
         line.push_str(&format!("; {} bottoms were fed by one already", result.fed_before));

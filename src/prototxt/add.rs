@@ -3,23 +3,16 @@
 //! One Quant for each version of a blob and each width, right before its first reader; only the readers that the NNIE
 //! computes are rewired to it. All else keeps the float blob.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap, HashSet};
-
 use bstr::BString;
 
-use super::document::{Document, Field, Id};
-use super::edit::{Edits, Place};
-use super::net::{Era, Layer, Net, Phase, Port, Producer, Rule, Rules, StateSet, Wire, Wiring};
+use super::EditError;
+use super::document::Document;
+use super::edit::Edits;
+use super::net::{Era, Layer, Net, Rules};
+use super::plan::Plan;
 use super::select::Selection;
-use super::style::{QuantText, Style, lengthened};
-use super::weights::{add_layer_fields, add_weight_field, left_float, unlike};
-use super::{EditError, QUANT};
+use super::weights::{add_layer_fields, add_weight_field, kept_float, left_float, unlike};
 use crate::quant::Bits;
-
-/// How many versions of one blob are looked at for a Quant to share. A net that Caffe accepts has no more than one in
-/// any state; the bound is for texts made to be slow.
-const RECENT: usize = 64;
 
 /// A Quant layer that was added.
 #[derive(Clone, Debug)]
@@ -65,6 +58,8 @@ pub struct Quantised {
     pub computed: usize,
     /// Bottoms of theirs that a Quant fed already.
     pub fed_before: usize,
+    /// Quant layers that stand before an earlier reader now.
+    pub moved: usize,
     /// What a user should look at.
     pub warnings: Vec<String>,
 }
@@ -90,13 +85,12 @@ pub fn add_quant(document: &Document, selection: &Selection, weights: Weights) -
         nets: nets.len(),
         computed: 0,
         fed_before: 0,
+        moved: 0,
         warnings: Vec::new(),
     };
     for net in &nets {
         let plan = Plan::of(net, document, selection);
-        let first =
-            plan.quants.iter().filter_map(|quant| quant.readers.first()).chain(plan.rewired.first().map(|(at, _)| at));
-        if let (Era::Old, Some(&(layer, _))) = (net.era, first.min()) {
+        if let (Era::Old, Some(layer)) = (net.era, plan.first_change()) {
             let at = document.field(net.layers[layer].id).range().start;
             return Err(EditError::OldLayers { line: document.line_starts().line(at) });
         }
@@ -115,352 +109,21 @@ pub fn add_quant(document: &Document, selection: &Selection, weights: Weights) -
             }
             result.own_weights += add_layer_fields(document, net, selection, &mut edits);
             result.warnings.extend(left_float(document, net, selection));
+            result.warnings.extend(kept_float(document, net, selection));
         }
         plan.write(document, &mut edits);
         result.computed += plan.computed;
         result.fed_before += plan.fed_before;
+        result.moved += plan.moved.len();
         result.warnings.extend(plan.warnings);
         result.added.extend(plan.quants.into_iter().map(|quant| quant.into_added(net)));
     }
     let layers: Vec<&Layer> = nets.iter().flat_map(|net| &net.layers).collect();
     if !layers.is_empty() {
-        result
-            .warnings
-            .extend(selection.idle_globs(&layers).iter().map(|glob| format!("no layer's name matches `{glob}`")));
+        let globs = selection.idle_globs(&layers).into_iter().map(|glob| format!("no layer's name matches `{glob}`"));
+        let types = selection.idle_types(&layers).into_iter().map(|kind| format!("no layer is of type `{kind}`"));
+        result.warnings.extend(globs.chain(types));
     }
     result.text = edits.apply(document.as_bytes());
     Ok(result)
-}
-
-/// Versions of a blob and the states in which each is read: at most one in any state; `None` where nothing makes one.
-#[derive(Clone)]
-struct Versions {
-    made: BTreeMap<Option<Producer>, StateSet>,
-    covered: StateSet,
-}
-
-impl Versions {
-    fn of(wire: &Wire) -> Versions {
-        let missing = (!wire.missing.is_empty()).then(|| (None, wire.missing.clone()));
-        let made = wire.sources.iter().map(|source| (Some(source.producer), source.states.clone())).chain(missing);
-        let made: BTreeMap<_, _> = made.collect();
-        let covered = made.values().fold(wire.missing.clone(), |covered, states| covered.or(states));
-        Versions { made, covered }
-    }
-
-    /// Whether no state has one version here and another there.
-    fn agree_with(&self, other: &Versions) -> bool {
-        other.made.iter().all(|(producer, states)| match self.made.get(producer) {
-            Some(same) => !states.without(same).meets(&self.covered),
-            None => !states.meets(&self.covered),
-        })
-    }
-
-    fn add(&mut self, other: &Versions) {
-        self.covered = self.covered.or(&other.covered);
-        for (producer, states) in &other.made {
-            let known = self.made.entry(*producer).or_insert_with(|| states.clone());
-            *known = known.or(states);
-        }
-    }
-}
-
-/// A Quant layer to be.
-struct Quant<'a> {
-    name: BString,
-    blob: BString,
-    bits: Bits,
-    /// Layer and bottom, in order.
-    readers: Vec<Port>,
-    versions: Versions,
-    /// The readers' rules, each once, and what they admit.
-    rules_of_readers: Vec<(&'a Rules, &'a StateSet)>,
-    rules: Rules,
-    /// Its one reader writes over its own bottom, so this one must, too.
-    in_place: bool,
-}
-
-impl<'a> Quant<'a> {
-    /// Whether a reader of `wire` may share this Quant: in every state both see the same version, and every version
-    /// is made before this Quant's place.
-    fn serves(&self, wire: &Versions) -> bool {
-        let place = self.readers[0].0;
-        let is_before =
-            |producer: &Option<Producer>| producer.and_then(Producer::layer).is_none_or(|layer| layer < place);
-        !self.in_place && wire.made.keys().all(is_before) && self.versions.agree_with(wire)
-    }
-
-    /// Takes another reader, unless no rules would let the Quant take part exactly where its readers do.
-    fn take(&mut self, net: &'a Net, reader: Port, versions: &Versions) -> bool {
-        let layer = &net.layers[reader.0];
-        if !self.rules_of_readers.iter().any(|(rules, _)| **rules == layer.rules) {
-            self.rules_of_readers.push((&layer.rules, &layer.states));
-            let Some(rules) = shared_rules(net, &self.rules_of_readers) else {
-                self.rules_of_readers.pop();
-                return false;
-            };
-            self.rules = rules;
-        }
-        self.readers.push(reader);
-        self.versions.add(versions);
-        true
-    }
-
-    fn top(&self) -> &BString {
-        if self.in_place { &self.blob } else { &self.name }
-    }
-
-    fn into_added(self, net: &Net) -> Added {
-        let mut readers: Vec<usize> = self.readers.iter().map(|&(layer, _)| layer).collect();
-        readers.dedup();
-        let name = |layer: usize| (net.layers[layer].name.clone(), net.layers[layer].kind.clone());
-        Added {
-            readers: readers.into_iter().map(name).collect(),
-            name: self.name,
-            blob: self.blob,
-            bits: self.bits,
-            rules: self.rules,
-        }
-    }
-}
-
-struct Plan<'a> {
-    net: &'a Net,
-    quants: Vec<Quant<'a>>,
-    /// Bottoms that an earlier Quant layer can feed, and its top.
-    rewired: Vec<(Port, BString)>,
-    computed: usize,
-    fed_before: usize,
-    warnings: Vec<String>,
-}
-
-impl<'a> Plan<'a> {
-    fn of(net: &'a Net, document: &Document, selection: &Selection) -> Plan<'a> {
-        let wiring = net.wiring();
-        let earlier = Earlier::of(net, document);
-        let meant = net.meant();
-        let mut plan =
-            Plan { net, quants: Vec::new(), rewired: Vec::new(), computed: 0, fed_before: 0, warnings: Vec::new() };
-        let mut by_blob: HashMap<(&BString, Bits), Vec<usize>> = HashMap::new();
-        for (number, layer) in net.layers.iter().enumerate() {
-            let Some(bits) = selection.width_of(layer).filter(|_| !layer.states.is_empty()) else { continue };
-            plan.computed += 1;
-            for (bottom, blob) in layer.bottoms.iter().enumerate() {
-                let wire = wiring.wire(number, bottom);
-                if earlier.feeds(net, wire) {
-                    plan.fed_before += 1;
-                    plan.warn_of_other_width(&earlier, number, bottom, wire, bits);
-                    continue;
-                }
-                let in_place = layer.tops.iter().any(|top| top.name == blob.name);
-                if let Some(top) = earlier.usable(net, &wiring, number, bottom, bits).filter(|_| !in_place) {
-                    plan.rewired.push(((number, bottom), top.clone()));
-                    continue;
-                }
-                if wire.missing.meets(&meant) {
-                    let states = net.states.describe(&wire.missing.and(&meant));
-                    let (layer, blob) = (&layer.name, &blob.name);
-                    plan.warnings.push(format!("layer `{layer}` reads `{blob}`, which nothing makes in {states}"));
-                }
-                plan.join(&mut by_blob, (number, bottom), Versions::of(wire), bits, in_place);
-            }
-        }
-        plan.give_names(selection.bits());
-        plan
-    }
-
-    fn join(
-        &mut self,
-        by_blob: &mut HashMap<(&'a BString, Bits), Vec<usize>>,
-        reader: Port,
-        versions: Versions,
-        bits: Bits,
-        in_place: bool,
-    ) {
-        let blob = &self.net.layers[reader.0].bottoms[reader.1].name;
-        let known = by_blob.entry((blob, bits)).or_default();
-        // The latest first: an older version of the blob is not likely to be read again.
-        for &number in known.iter().rev().take(RECENT) {
-            let quant = &mut self.quants[number];
-            // A layer that writes over a blob has a Quant of its own for it, however often it reads the blob.
-            let serves =
-                if in_place { quant.in_place && quant.readers[0].0 == reader.0 } else { quant.serves(&versions) };
-            if serves && quant.take(self.net, reader, &versions) {
-                return;
-            }
-        }
-        known.push(self.quants.len());
-        let layer = &self.net.layers[reader.0];
-        self.quants.push(Quant {
-            name: BString::default(),
-            blob: blob.clone(),
-            bits,
-            readers: vec![reader],
-            versions,
-            rules_of_readers: vec![(&layer.rules, &layer.states)],
-            rules: layer.rules.clone(),
-            in_place,
-        });
-    }
-
-    /// Names that nothing else in the net has. Quants of one blob that never meet share a name, so that the range goes
-    /// over from one phase to the other. The same names arise when train, test and deploy are two files, of which one
-    /// has branches that the other lacks: what is there in TEST is named first, and a blob's last version before those
-    /// that are written over in place.
-    fn give_names(&mut self, main: Bits) {
-        let net = self.net;
-        let blobs = net.layers.iter().flat_map(|layer| layer.bottoms.iter().chain(&layer.tops)).chain(&net.inputs);
-        let taken: HashSet<&BString> = blobs.map(|blob| &blob.name).chain(net.layers.iter().map(|l| &l.name)).collect();
-        let mut given: HashMap<BString, StateSet> = HashMap::new();
-        // For each name without a number, the first number that is not taken in every state.
-        let mut free: HashMap<BString, u32> = HashMap::new();
-        let (all, test) = (net.states.all(), net.states.in_phase(Phase::Test));
-        let mut order: Vec<&mut Quant> = self.quants.iter_mut().collect();
-        order.sort_by_key(|quant| {
-            let is_tested = net.states.admitted_by(&quant.rules).meets(&test);
-            (!is_tested, Reverse(quant.versions.made.keys().next_back().copied()))
-        });
-        for quant in order {
-            let width = if quant.bits == main { String::new() } else { quant.bits.number().to_string() };
-            let states = net.states.admitted_by(&quant.rules);
-            let base = BString::from([quant.blob.as_slice(), format!("_quant{width}").as_bytes()].concat());
-            let numbered = |number: u32| match number {
-                1 => base.clone(),
-                _ => BString::from([base.as_slice(), format!("_{number}").as_bytes()].concat()),
-            };
-            let mut number = free.get(&base).copied().unwrap_or(1);
-            let mut name = numbered(number);
-            while taken.contains(&name) || given.get(&name).is_some_and(|known| known.meets(&states)) {
-                number += 1;
-                name = numbered(number);
-            }
-            let known = given.entry(name.clone()).or_insert_with(|| states.clone());
-            *known = known.or(&states);
-            if *known == all {
-                free.entry(base).and_modify(|free| *free = number.max(*free)).or_insert(number);
-            }
-            quant.name = name;
-        }
-    }
-
-    fn warn_of_other_width(&mut self, earlier: &Earlier, layer: usize, bottom: usize, wire: &Wire, wanted: Bits) {
-        let quants = wire.sources.iter().filter_map(|source| source.producer.layer());
-        if let Some(bits) = quants.filter_map(|quant| earlier.bits.get(&quant)).find(|&&bits| bits != wanted.number()) {
-            let layer = &self.net.layers[layer];
-            let (name, blob) = (&layer.name, &layer.bottoms[bottom].name);
-            let wanted = wanted.number();
-            let warning =
-                format!("layer `{name}` is to be {wanted} bit, but `{blob}` is quantised in {bits}: left as it is");
-            self.warnings.push(warning);
-        }
-    }
-
-    fn write(&self, document: &Document, edits: &mut Edits) {
-        for quant in &self.quants {
-            let first = document.field(self.net.layers[quant.readers[0].0].id);
-            let place = Place::before(document, first);
-            let style = Style::of(document, first);
-            let text = QuantText {
-                name: &quant.name,
-                bottom: &quant.blob,
-                top: quant.top(),
-                bits: quant.bits,
-                rules: &quant.rules,
-            };
-            edits.replace(place.at..place.at, style.quant_layer(&place, &text));
-            if !quant.in_place {
-                for &(layer, bottom) in &quant.readers {
-                    rewire(document, self.net.layers[layer].bottoms[bottom].id, &quant.name, edits);
-                }
-            }
-        }
-        for ((layer, bottom), top) in &self.rewired {
-            rewire(document, self.net.layers[*layer].bottoms[*bottom].id, top, edits);
-        }
-    }
-}
-
-fn rewire(document: &Document, bottom: Id, name: &[u8], edits: &mut Edits) {
-    let value = document.field(bottom);
-    edits.replace(value.value_range(), lengthened(value, name));
-}
-
-/// Rules that admit a Quant exactly where one of its readers takes part: were it there in other states, its blob might
-/// not be.
-fn shared_rules(net: &Net, readers: &[(&Rules, &StateSet)]) -> Option<Rules> {
-    let needed = readers.iter().map(|(_, states)| (*states).clone()).reduce(|a, b| a.or(&b))?;
-    if let Some((rules, _)) = readers.iter().find(|(_, states)| **states == needed) {
-        return Some((*rules).clone());
-    }
-    if needed == net.states.all() {
-        return Some(Rules::default());
-    }
-    if let Some(&phase) = [Phase::Train, Phase::Test].iter().find(|&&phase| net.states.in_phase(phase) == needed) {
-        return Some(Rules { include: vec![Rule::phase(phase)], exclude: Vec::new() });
-    }
-    let mut include: Vec<Rule> = Vec::new();
-    for (rules, _) in readers {
-        for rule in rules.as_includes()? {
-            if !include.contains(&rule) {
-                include.push(rule);
-            }
-        }
-    }
-    Some(Rules { include, exclude: Vec::new() })
-}
-
-/// The Quant layers that a net has already.
-struct Earlier<'a> {
-    bits: HashMap<usize, u32>,
-    /// By the blob they read: layer and number of bottom and top.
-    by_blob: HashMap<&'a BString, Vec<(usize, usize)>>,
-    makers: HashMap<&'a BString, usize>,
-}
-
-impl<'a> Earlier<'a> {
-    fn of(net: &'a Net, document: &Document) -> Earlier<'a> {
-        let mut earlier = Earlier { bits: HashMap::new(), by_blob: HashMap::new(), makers: HashMap::new() };
-        for (number, layer) in net.layers.iter().enumerate() {
-            for top in &layer.tops {
-                *earlier.makers.entry(&top.name).or_default() += 1;
-            }
-            if layer.kind == QUANT {
-                earlier.bits.insert(number, quant_bits(document.field(layer.id)));
-                for (bottom, blob) in layer.bottoms.iter().enumerate() {
-                    earlier.by_blob.entry(&blob.name).or_default().push((number, bottom));
-                }
-            }
-        }
-        earlier
-    }
-
-    /// Whether a Quant makes what a bottom reads, in some state at least: another one could not tell states apart.
-    fn feeds(&self, net: &Net, wire: &Wire) -> bool {
-        wire.sources.iter().filter_map(|source| source.producer.layer()).any(|layer| net.layers[layer].kind == QUANT)
-    }
-
-    /// The top of a Quant that reads what this bottom reads, in the same width, and that can feed it as well.
-    fn usable(&self, net: &'a Net, wiring: &Wiring, layer: usize, bottom: usize, bits: Bits) -> Option<&'a BString> {
-        let wire = wiring.wire(layer, bottom);
-        let candidates = self.by_blob.get(&net.layers[layer].bottoms[bottom].name)?;
-        let serves = |&&(quant, pair): &&(usize, usize)| {
-            let theirs = wiring.wire(quant, pair);
-            let covers = |source: &super::net::Source| {
-                theirs.sources.iter().any(|s| s.producer == source.producer && source.states.is_within(&s.states))
-            };
-            quant < layer
-                && self.bits.get(&quant) == Some(&bits.number())
-                && !net.layers[quant].is_in_place(pair)
-                && net.layers[quant].tops.get(pair).is_some_and(|top| self.makers.get(&top.name) == Some(&1))
-                && wire.missing.is_empty()
-                && wire.sources.iter().all(covers)
-        };
-        candidates.iter().find(serves).map(|&(quant, pair)| &net.layers[quant].tops[pair].name)
-    }
-}
-
-/// A Quant layer's width; the format's default is 8.
-pub(super) fn quant_bits(layer: Field<'_>) -> u32 {
-    let bits = layer.first("quant_param").and_then(|param| param.first("quant_bits"));
-    bits.and_then(|bits| bits.number()).unwrap_or(8)
 }

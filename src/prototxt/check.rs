@@ -1,12 +1,15 @@
 //! Whether a net's Quant layers are where they belong, and what of it the NNIE cannot run.
 
+use std::collections::HashMap;
+
 use bstr::BString;
 
-use super::add::quant_bits;
-use super::document::{Document, LineIndex};
-use super::net::{Layer, Net, Phase, Port, Producer, StateSet, Wiring};
+use super::document::{Document, Field, LineIndex};
+use super::net::{Era, Layer, Net, Phase, Port, Producer, StateSet, Wiring};
 use super::select::Selection;
+use super::weights::Options;
 use super::{EditError, QUANT};
+use crate::quant::Bits;
 
 /// What the net is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,7 +45,17 @@ pub enum Fault {
     NotPairs,
     /// A layer is fed in another width than it is to be computed in.
     OtherWidth,
-    /// A Quant layer in a net for the compiler.
+    /// A width that the NNIE does not have.
+    BadBits,
+    /// A Quant layer whose range would be trained.
+    TrainedRange,
+    /// Two Quant layers of one name in one state of the net.
+    SameName,
+    /// A net in Caffe's old form, which has no Quant layer.
+    OldLayers,
+    /// A Quant layer that quantises nothing.
+    SwitchedOff,
+    /// A Quant layer, or a field of the quantiser, in a net for the compiler.
     QuantLeft,
     /// The NNIE has no hardware for the layer's type.
     NoHardware,
@@ -58,6 +71,11 @@ impl Fault {
             Fault::MissingBlob => "missing-blob",
             Fault::NotPairs => "not-pairs",
             Fault::OtherWidth => "other-width",
+            Fault::BadBits => "bad-bits",
+            Fault::TrainedRange => "trained-range",
+            Fault::SameName => "same-name",
+            Fault::OldLayers => "old-layers",
+            Fault::SwitchedOff => "switched-off",
             Fault::QuantLeft => "quant-left",
             Fault::NoHardware => "no-hardware",
         }
@@ -66,7 +84,7 @@ impl Fault {
     /// How bad it is.
     pub const fn severity(self) -> Severity {
         match self {
-            Fault::OtherWidth | Fault::NoHardware => Severity::Warning,
+            Fault::OtherWidth | Fault::OldLayers | Fault::SwitchedOff | Fault::NoHardware => Severity::Warning,
             _ => Severity::Error,
         }
     }
@@ -77,9 +95,9 @@ impl Fault {
 pub struct Finding {
     /// What it is.
     pub fault: Fault,
-    /// The layer's line.
+    /// The layer's line, or that of the net's own field.
     pub line: usize,
-    /// The layer's name.
+    /// The layer's name; none for a field of the net.
     pub layer: BString,
     /// The layer's type.
     pub kind: BString,
@@ -126,8 +144,14 @@ pub fn check(document: &Document, selection: &Selection, target: Target) -> Resu
     for net in &nets {
         let wiring = net.wiring();
         let meant = net.meant();
+        let whole = document.field(net.id).first("weight_quant_param");
+        let of_net = whole.and_then(|whole| Bits::from_number(Options::read(Some(whole)).width()));
+        let selection = &selection.clone().or_bits(of_net);
         let mut checker =
             Checker { net, meant, document, lines: &lines, wiring: &wiring, selection, report: &mut report };
+        if let Some(whole) = whole {
+            checker.net_field(whole, target);
+        }
         checker.run(target);
     }
     Ok(report)
@@ -146,30 +170,75 @@ struct Checker<'a> {
 impl Checker<'_> {
     fn run(&mut self, target: Target) {
         let net = self.net;
+        if (net.era, target) == (Era::Old, Target::Train) {
+            let message = "`layers` is Caffe's old form, which has no Quant layer: run Caffe's own \
+                           `upgrade_net_proto_text IN OUT` first, and use its output";
+            self.find(Fault::OldLayers, 0, None, message.to_owned());
+        }
+        let mut named: HashMap<&BString, StateSet> = HashMap::new();
         self.report.layers += net.layers.len();
         for (number, layer) in net.layers.iter().enumerate() {
             self.blobs_are_made(number);
-            let wanted = self.selection.width_of(layer);
             self.report.computed += usize::from(self.selection.has_type(&layer.kind));
             if layer.kind == QUANT {
                 self.report.quants += 1;
                 match target {
-                    Target::Train => self.quant(number),
+                    Target::Train => {
+                        self.quant(number);
+                        let before = named.entry(&layer.name).or_insert_with(|| net.states.none());
+                        if before.meets(&layer.states) {
+                            let states = self.in_states(&before.and(&layer.states));
+                            let message =
+                                format!("another Quant layer has its name{states}, and would share its range");
+                            self.find(Fault::SameName, number, None, message);
+                        }
+                        *before = before.or(&layer.states);
+                    }
                     Target::Compiler => {
                         let message = "a Quant layer, which the NNIE compiler does not know: strip-quant takes it out";
                         self.find(Fault::QuantLeft, number, None, message.to_owned());
                     }
                 }
-            } else if let (Some(bits), Target::Train) = (wanted, target) {
-                // A layer's own quant_param, for its weights, says what add-quant was told.
-                let own =
-                    self.document.field(layer.id).first("quant_param").and_then(|param| param.first("quant_bits"));
-                let own = own.and_then(|bits| bits.number());
-                for bottom in 0..layer.bottoms.len() {
-                    self.is_fed((number, bottom), own.unwrap_or(bits.number()));
-                }
+            } else {
+                self.computed(number, target);
             }
             self.has_hardware(number);
+        }
+    }
+
+    fn computed(&mut self, number: usize, target: Target) {
+        let layer = &self.net.layers[number];
+        let own = self.own(number);
+        if let Some(bits) = own.bits.filter(|&bits| Bits::from_number(bits).is_none()) {
+            self.find(Fault::BadBits, number, None, bad_bits(bits));
+        }
+        match (target, self.selection.width_of(layer)) {
+            (Target::Compiler, _) if self.document.field(layer.id).first("quant_param").is_some() => {
+                let message = "a quant_param, which the NNIE compiler does not know: strip-quant takes it out";
+                self.find(Fault::QuantLeft, number, None, message.to_owned());
+            }
+            // The layer's own quant_param, for its weights, says what add-quant was told.
+            (Target::Train, Some(bits)) if !own.is_off => {
+                for bottom in 0..layer.bottoms.len() {
+                    self.is_fed((number, bottom), own.bits.unwrap_or(bits.number()));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The net's weight_quant_param.
+    fn net_field(&mut self, field: Field<'_>, target: Target) {
+        let bits = Options::read(Some(field)).width();
+        let bad = Bits::from_number(bits).is_none().then(|| (Fault::BadBits, bad_bits(bits)));
+        let left = (target == Target::Compiler).then(|| {
+            let message = "a weight_quant_param, which the NNIE compiler does not know: strip-quant takes it out";
+            (Fault::QuantLeft, message.to_owned())
+        });
+        let line = self.lines.line(field.value_range().start);
+        for (fault, message) in bad.into_iter().chain(left) {
+            let (layer, kind) = (BString::default(), BString::default());
+            self.report.findings.push(Finding { fault, line, layer, kind, blob: None, message });
         }
     }
 
@@ -194,6 +263,20 @@ impl Checker<'_> {
         if bottoms != tops || bottoms == 0 {
             let message = format!("{bottoms} bottom(s) and {tops} top(s): a Quant layer has them in pairs");
             self.find(Fault::NotPairs, number, None, message);
+        }
+        let own = self.own(number);
+        if Bits::from_number(own.width()).is_none() {
+            self.find(Fault::BadBits, number, None, bad_bits(own.width()));
+        }
+        // Caffe's default for lr_mult is 1, and the layer refuses to train its range.
+        let param = self.document.field(layer.id).first("param");
+        let rate = param.map(|param| param.first("lr_mult").map_or(Some(1.0), |rate| rate.number::<f64>()));
+        if rate.is_some_and(|rate| rate != Some(0.0)) {
+            let message = "its range would be trained, which Caffe refuses: give it param { lr_mult: 0 decay_mult: 0 }";
+            self.find(Fault::TrainedRange, number, None, message.to_owned());
+        }
+        if own.is_off {
+            self.find(Fault::SwitchedOff, number, None, "quant_en: 0 has it hand on the floats".to_owned());
         }
         for (bottom, blob) in layer.bottoms.iter().enumerate() {
             let before = self.quants_behind((number, bottom)).next().map(|quant| &self.net.layers[quant].name);
@@ -222,7 +305,7 @@ impl Checker<'_> {
             let states = self.in_states(&floats);
             self.find(Fault::Unfed, at.0, Some(blob), format!("`{blob}` does not come from a Quant layer{states}"));
         }
-        let mut widths = self.quants_behind(at).map(|quant| quant_bits(self.document.field(net.layers[quant].id)));
+        let mut widths = self.quants_behind(at).map(|quant| self.own(quant).width());
         let other = widths.find(|&bits| bits != wanted);
         drop(widths);
         if let Some(bits) = other {
@@ -242,6 +325,11 @@ impl Checker<'_> {
             );
             self.find(Fault::NoHardware, number, None, message);
         }
+    }
+
+    /// A layer's own quant_param.
+    fn own(&self, number: usize) -> Options {
+        Options::read(self.document.field(self.net.layers[number].id).first("quant_param"))
     }
 
     fn quants_behind(&self, (layer, bottom): Port) -> impl Iterator<Item = usize> {
@@ -265,6 +353,10 @@ impl Checker<'_> {
         let (layer, kind) = (layer.name.clone(), layer.kind.clone());
         self.report.findings.push(Finding { fault, line, layer, kind, blob: blob.cloned(), message });
     }
+}
+
+fn bad_bits(bits: u32) -> String {
+    format!("quant_bits is {bits}, and the NNIE computes in 8 or 16")
 }
 
 /// Types that the NNIE runs itself besides those it computes in 8 or 16 bit: Caffe's own, and those of public networks

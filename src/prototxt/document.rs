@@ -175,6 +175,11 @@ impl<'a> Field<'a> {
         self.node().value.range()
     }
 
+    /// The field as written, from its name to its value.
+    pub fn text(&self) -> &'a [u8] {
+        &self.document.source[self.node().name.start as usize..self.value_range().end]
+    }
+
     /// Where the field lies, from its name to its value or the separator after it.
     pub fn range(&self) -> Range<usize> {
         self.node().name.start as usize..self.node().end as usize

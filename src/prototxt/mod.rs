@@ -17,6 +17,7 @@
 mod add;
 mod check;
 mod document;
+mod earlier;
 mod edit;
 mod error;
 pub mod fold;
@@ -24,7 +25,9 @@ mod lexer;
 mod literal;
 pub mod net;
 mod parser;
+mod plan;
 mod select;
+mod shared;
 mod strip;
 mod style;
 mod weights;
@@ -35,7 +38,7 @@ pub use document::{Document, Field, Id, Kind, LineIndex};
 pub use edit::Edits;
 pub use error::ParseError;
 pub use net::Net;
-pub use select::{BadGlob, COMPUTED, Selection};
+pub use select::{BadGlob, BadType, COMPUTED, Selection};
 pub use strip::{Stripped, strip_quant};
 pub use weights::{WeightBits, weight_bits};
 

@@ -1,7 +1,10 @@
 //! Which layers the NNIE computes, and in how many bits.
 
+use std::collections::HashSet;
+
 use globset::{Glob, GlobBuilder, GlobMatcher};
 
+use super::QUANT;
 use super::net::Layer;
 use crate::quant::Bits;
 
@@ -37,32 +40,46 @@ pub struct BadGlob {
     reason: String,
 }
 
+/// A type that cannot be added.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadType {
+    /// None at all.
+    #[error("an empty layer type: give types as in the prototxt, A,B")]
+    Empty,
+    /// The quantiser's own.
+    #[error("`{QUANT}` is the layer that quantises: it has no other in front of it")]
+    Quant,
+}
+
 /// Layers to quantise in front of, and their widths.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Selection {
-    bits: Bits,
+    /// `None` where the net may say.
+    bits: Option<Bits>,
     types: Vec<String>,
     exclude: Vec<GlobMatcher>,
     sixteen: Vec<GlobMatcher>,
 }
 
-impl Default for Selection {
-    fn default() -> Self {
-        Selection::new(Bits::Eight)
-    }
-}
-
 impl Selection {
     /// Every layer of the [`COMPUTED`] types, in `bits`; those named `…_hp` in 16.
     pub fn new(bits: Bits) -> Selection {
-        Selection { bits, types: Vec::new(), exclude: Vec::new(), sixteen: Vec::new() }
+        Selection { bits: Some(bits), types: Vec::new(), exclude: Vec::new(), sixteen: Vec::new() }
     }
 
-    /// Layers of these types, too.
-    #[must_use]
-    pub fn with_types(mut self, types: impl IntoIterator<Item = String>) -> Selection {
-        self.types.extend(types);
-        self
+    /// Layers of these types, too; space around them is not theirs.
+    ///
+    /// # Errors
+    /// The type that is none.
+    pub fn with_types(mut self, types: &[String]) -> Result<Selection, BadType> {
+        for kind in types.iter().map(|kind| kind.trim()) {
+            match kind {
+                "" => return Err(BadType::Empty),
+                QUANT => return Err(BadType::Quant),
+                _ => self.types.push(kind.to_owned()),
+            }
+        }
+        Ok(self)
     }
 
     /// Not the layers whose names match one of these globs.
@@ -83,9 +100,16 @@ impl Selection {
         Ok(self)
     }
 
-    /// The width of most layers.
+    /// The same in the width that a net asks for, where none was given.
+    #[must_use]
+    pub fn or_bits(mut self, bits: Option<Bits>) -> Selection {
+        self.bits = self.bits.or(bits);
+        self
+    }
+
+    /// The width of most layers; 8 where none was given.
     pub fn bits(&self) -> Bits {
-        self.bits
+        self.bits.unwrap_or(Bits::Eight)
     }
 
     /// Whether the NNIE computes layers of this type.
@@ -101,7 +125,13 @@ impl Selection {
             return None;
         }
         let sixteen = layer.name.ends_with(HIGH_PRECISION) || matches(&self.sixteen);
-        Some(if sixteen { Bits::Sixteen } else { self.bits })
+        Some(if sixteen { Bits::Sixteen } else { self.bits() })
+    }
+
+    /// The types that no layer has.
+    pub fn idle_types<'a>(&'a self, layers: &[&Layer]) -> Vec<&'a str> {
+        let kinds: HashSet<&[u8]> = layers.iter().map(|layer| layer.kind.as_slice()).collect();
+        self.types.iter().map(String::as_str).filter(|kind| !kinds.contains(kind.as_bytes())).collect()
     }
 
     /// The globs that match no layer's name: mistyped, most likely.

@@ -3,6 +3,8 @@
 //! Whatever stands around a Quant layer's text decides what goes with it, so that what [`super::add_quant`] put in
 //! leaves no byte behind; and a Quant layer put in by hand leaves a net in which its readers read what it read.
 
+use std::collections::HashMap;
+
 use bstr::BString;
 
 use super::document::{Document, Id};
@@ -106,6 +108,7 @@ fn rewirings(net: &Net, document: &Document) -> Result<Vec<(Port, BString)>, Edi
             return Err(stuck(number, format!("it has {bottoms} bottom(s) and {tops} top(s), which should be pairs")));
         }
     }
+    let behind = Behind::quants(net, &wiring);
     let mut plain = net.clone();
     let mut rewirings = Vec::new();
     let mut expected = Vec::new();
@@ -113,7 +116,7 @@ fn rewirings(net: &Net, document: &Document) -> Result<Vec<(Port, BString)>, Edi
         for bottom in 0..layer.bottoms.len() {
             let wire = wiring.wire(number, bottom);
             let Some(quant) = wire.sources.iter().find_map(|source| quant_of(net, source.producer)) else { continue };
-            let (name, sources) = behind(net, &wiring, (number, bottom)).ok_or_else(|| {
+            let (name, sources) = behind.of((number, bottom)).ok_or_else(|| {
                 let reason = format!(
                     "`{}` reads another blob behind it in another phase; give it one layer per phase",
                     layer.name
@@ -154,38 +157,62 @@ fn quant_of(net: &Net, producer: Producer) -> Option<(usize, usize)> {
     }
 }
 
-/// What a bottom reads when Quant layers are looked through: one name, and the versions; `None` where the name would
-/// have to be another in another state.
-fn behind(net: &Net, wiring: &Wiring, (layer, bottom): Port) -> Option<(BString, Vec<(Producer, StateSet)>)> {
-    let start = &net.layers[layer].bottoms[bottom].name;
-    let pending = |sources: &[Source]| -> Vec<(Producer, StateSet)> {
-        sources.iter().map(|source| (source.producer, source.states.clone())).collect()
-    };
-    let mut open: Vec<(Producer, StateSet, &BString)> =
-        pending(&wiring.wire(layer, bottom).sources).into_iter().map(|(p, s)| (p, s, start)).collect();
-    let mut name: Option<&BString> = None;
-    let mut found = Vec::new();
-    while let Some((producer, states, current)) = open.pop() {
-        let Some((quant, pair)) = quant_of(net, producer) else {
-            if *name.get_or_insert(current) != current {
-                return None;
+/// What lies behind each Quant layer's pairs when all Quant layers are looked through.
+struct Behind<'a> {
+    net: &'a Net,
+    wiring: &'a Wiring,
+    pairs: HashMap<(usize, usize), Vec<Origin<'a>>>,
+}
+
+/// A version that is no Quant's, `None` where nothing makes one, and the name it is read by.
+#[derive(Clone)]
+struct Origin<'a> {
+    producer: Option<Producer>,
+    states: StateSet,
+    name: &'a BString,
+}
+
+impl<'a> Behind<'a> {
+    fn quants(net: &'a Net, wiring: &'a Wiring) -> Behind<'a> {
+        let mut behind = Behind { net, wiring, pairs: HashMap::new() };
+        // In the layers' order: what a Quant reads is known before it.
+        for (quant, layer) in net.layers.iter().enumerate().filter(|(_, layer)| layer.kind == QUANT) {
+            for (pair, blob) in layer.bottoms.iter().enumerate() {
+                let missing = wiring.wire(quant, pair).missing.clone();
+                let mut origins = behind.origins((quant, pair));
+                if !missing.is_empty() {
+                    origins.push(Origin { producer: None, states: missing, name: &blob.name });
+                }
+                behind.pairs.insert((quant, pair), origins);
             }
-            found.push((producer, states));
-            continue;
-        };
-        let blob = &net.layers[quant].bottoms[pair].name;
-        let wire = wiring.wire(quant, pair);
-        if wire.missing.meets(&states) && *name.get_or_insert(blob) != blob {
-            return None;
         }
-        for (producer, theirs) in pending(&wire.sources) {
-            let shared = theirs.and(&states);
-            if !shared.is_empty() {
-                open.push((producer, shared, blob));
-            }
-        }
+        behind
     }
-    Some((name.unwrap_or(start).clone(), found))
+
+    fn origins(&self, (layer, bottom): Port) -> Vec<Origin<'a>> {
+        let name = &self.net.layers[layer].bottoms[bottom].name;
+        let mut origins = Vec::new();
+        for Source { producer, states } in &self.wiring.wire(layer, bottom).sources {
+            match quant_of(self.net, *producer) {
+                None => origins.push(Origin { producer: Some(*producer), states: states.clone(), name }),
+                Some(pair) => {
+                    let there = self.pairs[&pair].iter().filter(|origin| origin.states.meets(states));
+                    origins.extend(there.map(|origin| Origin { states: origin.states.and(states), ..origin.clone() }));
+                }
+            }
+        }
+        origins
+    }
+
+    /// What a bottom is to read: one name, and the versions; `None` where the name would have to be another in another
+    /// state.
+    fn of(&self, (layer, bottom): Port) -> Option<(BString, Vec<(Producer, StateSet)>)> {
+        let origins = self.origins((layer, bottom));
+        let name = origins.first().map_or(&self.net.layers[layer].bottoms[bottom].name, |origin| origin.name);
+        let is_one = origins.iter().all(|origin| origin.name == name);
+        let made = origins.iter().filter_map(|origin| Some((origin.producer?, origin.states.clone())));
+        is_one.then(|| (name.clone(), made.collect()))
+    }
 }
 
 /// Whether two lists name the same versions in the same states.

@@ -106,6 +106,15 @@ impl Style {
         place.text(&text, self.eol)
     }
 
+    /// A layer that is written elsewhere, for `place`.
+    pub fn moved_layer(&self, place: &Place, layer: Field<'_>) -> Vec<u8> {
+        let mut text = layer.text().to_vec();
+        if self.is_item {
+            text.push(b',');
+        }
+        place.text(&text, self.eol)
+    }
+
     /// The net's own field that asks for quantised weights.
     pub fn weight_field(&self, place: &Place, bits: Bits, is_folded: bool) -> Vec<u8> {
         let mut text = Vec::new();

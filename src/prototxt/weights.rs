@@ -102,7 +102,7 @@ pub(super) fn unlike(known: Field<'_>, bits: Bits, is_folded: bool) -> Option<St
     if own.is_off {
         return Some("with quant_en: 0, so that weights stay float".to_owned());
     }
-    let width = own.bits.unwrap_or(8);
+    let width = own.width();
     let other_width = (width != bits.number()).then(|| format!("of {width} bit"));
     let not_folded = (is_folded && own.is_folded.is_none()).then(|| "without fold_batch_norm".to_owned());
     other_width.into_iter().chain(not_folded).reduce(|a, b| format!("{a} and {b}"))
@@ -123,21 +123,36 @@ pub(super) fn left_float(document: &Document, net: &Net, selection: &Selection) 
     types.into_iter().map(warning).collect()
 }
 
+/// Layers that the selection has quantised and whose own quant_param keeps their weights floats.
+pub(super) fn kept_float(document: &Document, net: &Net, selection: &Selection) -> Vec<String> {
+    let is_kept = |layer: &&Layer| {
+        let own = Options::read(document.field(layer.id).first("quant_param"));
+        layer.kind != QUANT && own.is_off && selection.width_of(layer).is_some()
+    };
+    let warning = |layer: &Layer| format!("layer `{}`: its own quant_param keeps its weights float", layer.name);
+    net.layers.iter().filter(is_kept).map(warning).collect()
+}
+
 /// A QuantParameter.
 #[derive(Default)]
-struct Options {
-    is_off: bool,
-    bits: Option<u32>,
-    is_folded: Option<bool>,
+pub(super) struct Options {
+    pub is_off: bool,
+    pub bits: Option<u32>,
+    pub is_folded: Option<bool>,
 }
 
 impl Options {
-    fn read(message: Option<Field<'_>>) -> Options {
+    pub fn read(message: Option<Field<'_>>) -> Options {
         let Some(message) = message else { return Options::default() };
         Options {
             is_off: message.first("quant_en").is_some_and(|value| !value.is_true()),
             bits: message.first("quant_bits").and_then(|value| value.number()),
             is_folded: message.first("fold_batch_norm").map(|value| value.is_true()),
         }
+    }
+
+    /// The width; the format's default is 8.
+    pub fn width(&self) -> u32 {
+        self.bits.unwrap_or(8)
     }
 }

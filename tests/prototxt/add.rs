@@ -1,6 +1,6 @@
 //! Where Quant layers go.
 
-use gfpq::prototxt::{EditError, Selection, Weights, add_quant};
+use gfpq::prototxt::{EditError, Selection, Target, Weights, add_quant, check};
 use gfpq::quant::Bits;
 
 use crate::{added, fixture, parse, quantised, stripped, there_and_back};
@@ -184,7 +184,7 @@ fn the_selection_is_followed() {
     assert_eq!(selection(|s| s.without(&["*/a".into()]).unwrap()), [("a_quant".to_owned(), 8)]);
     let expected = [("x_quant", 8), ("a_quant16", 16)].map(|(name, bits)| (name.to_owned(), bits));
     assert_eq!(selection(|s| s.with_sixteen(&["*/b".into()]).unwrap()), expected);
-    assert_eq!(selection(|s| s.with_types(["Interp".into()])).len(), 3);
+    assert_eq!(selection(|s| s.with_types(&[" Interp ".into()]).unwrap()).len(), 3);
     assert!(Selection::default().without(&["a[".into()]).is_err());
     let idle = Selection::default().without(&["nobody".into()]).unwrap();
     assert_eq!(quantised(text, &idle).warnings, ["no layer's name matches `nobody`"]);
@@ -286,7 +286,106 @@ fn weights_that_stay_otherwise_than_asked_are_told_of() {
     let eight = "weight_quant_param { }";
     assert!(warnings(eight, &Selection::new(Bits::Sixteen), Weights::Quantised).contains("of 8 bit"));
     assert_eq!(warnings(eight, &plain, Weights::Quantised), "");
-    let more = Selection::default().with_types(["MyConv".to_owned()]);
+    let more = Selection::default().with_types(&["MyConv".to_owned()]).unwrap();
     assert!(warnings("", &more, Weights::Quantised).contains("MyConv layers' weights"));
     assert_eq!(warnings("", &more, Weights::AsTheyAre), "");
+}
+
+#[test]
+fn a_bottom_that_a_quant_feeds_in_one_phase_is_told_of() {
+    let text = "input: 'x' layer { name: 'q' type: 'Quant' bottom: 'x' top: 'x' include { phase: TRAIN } }
+        layer { name: 'c' type: 'Convolution' bottom: 'x' top: 'c' }";
+    let result = quantised(text, &Selection::default());
+    assert_eq!((result.fed_before, result.added.len(), result.text.as_slice()), (0, 0, text.as_bytes()));
+    assert!(result.warnings[0].contains("layer `c` reads `x` as floats in TEST"), "{:?}", result.warnings);
+    // Without data in TEST nothing is amiss.
+    let text = text.replace("input: 'x'", "layer { type: 'Data' top: 'x' include { phase: TRAIN } }");
+    let result = quantised(&text, &Selection::default());
+    assert_eq!((result.fed_before, result.warnings), (1, vec![]));
+}
+
+#[test]
+fn an_earlier_quant_moves_up_to_serve_a_reader_before_it() {
+    let layer = |name: &str, kind: &str, bottom: &str| {
+        format!("# {name}\nlayer {{\n  name: '{name}'\n  type: '{kind}'\n  bottom: '{bottom}'\n  top: '{name}'\n}}\n\n")
+    };
+    let inline = |name: &str, bottom: &str| format!("layer {{ name: '{name}' type: 'Pooling' bottom: '{bottom}' }} ");
+    let texts = [
+        ["input: 'x'\n\n".into(), layer("a", "Convolution", "x"), layer("r", "ReLU", "x"), layer("b", "Pooling", "x")]
+            .concat(),
+        ["input: 'x' ".into(), inline("a", "x"), inline("b", "x"), inline("c", "b")].concat(),
+        "input: 'x' layer: [ { name: 'a' type: 'Pooling' bottom: 'x' }, { name: 'b' type: 'Pooling' bottom: 'x' } ]"
+            .into(),
+    ];
+    for text in texts {
+        let some = quantised(&text, &Selection::default().without(&["a".into()]).unwrap());
+        let all = quantised(std::str::from_utf8(&some.text).unwrap(), &Selection::default());
+        assert_eq!(String::from_utf8(all.text).unwrap(), there_and_back(&text));
+        assert_eq!((all.moved, all.added.len(), all.warnings), (1, 0, vec![]));
+    }
+}
+
+#[test]
+fn an_earlier_quant_that_cannot_serve_is_told_of() {
+    let conv = "layer { name: 'c' type: 'Convolution' bottom: 'x' top: 'c' }";
+    let quant = |rest: &str| format!("layer {{ name: 'q' type: 'Quant' bottom: 'x' top: 'q' {rest} }}");
+    let reader = "layer { name: 'd' type: 'Pooling' bottom: 'q' top: 'd' include { phase: TRAIN } }";
+    let train = quant("include { phase: TRAIN }");
+    for text in [format!("input: 'x' {train} {conv} {reader}"), format!("input: 'x' {conv} {train} {reader}")] {
+        let result = quantised(&text, &Selection::default());
+        assert_eq!((result.moved, result.added.len()), (0, 1), "{text}");
+        assert!(result.warnings[0].contains("`q` cannot stand before it"), "{:?}", result.warnings);
+    }
+    // What stands before the Quant and reads its name reads something else.
+    let text = format!("input: 'x' {conv} layer {{ type: 'Eltwise' bottom: 'q' }} {} {reader}", quant(""));
+    assert_eq!(quantised(&text, &Selection::default()).moved, 0);
+    let other_version = format!("input: 'x' {conv} layer {{ type: 'ReLU' bottom: 'x' top: 'x' }} {}", quant(""));
+    let result = quantised(&other_version, &Selection::default());
+    assert_eq!((result.moved, result.warnings), (0, vec![]));
+}
+
+#[test]
+fn a_quant_that_is_switched_off_serves_no_other_reader() {
+    let quant = "layer { name: 'q' type: 'Quant' bottom: 'x' top: 'q' quant_param { quant_en: 0 } }";
+    let text = format!(
+        "input: 'x' {quant} layer {{ name: 'c' type: 'Pooling' bottom: 'q' top: 'c' }}
+        layer {{ name: 'd' type: 'Pooling' bottom: 'x' top: 'd' }}"
+    );
+    let result = quantised(&text, &Selection::default());
+    assert_eq!((result.added.len(), result.fed_before), (1, 1));
+    assert_eq!(result.warnings, ["Quant layer `q` is switched off by quant_en: what is read from there stays float"]);
+    // For comparison users switch off what was added: that stays as it is.
+    let off = added(&fixture("train_val.prototxt")).replace("quant_en: 1", "quant_en: 0");
+    assert_eq!(added(&off), off);
+}
+
+#[test]
+fn a_layers_own_width_is_its_datas_too() {
+    let text = "input: 'x' layer { name: 'c' type: 'Convolution' quant_param { quant_bits: 16 } bottom: 'x' top: 'c' }
+        layer { name: 'd' type: 'Convolution' bottom: 'x' top: 'd' }";
+    let expected = [("x_quant16", 16), ("x_quant", 8)].map(|(name, bits)| (name.to_owned(), bits));
+    assert_eq!(names(text, &Selection::default()), expected);
+    let with = add_quant(&parse(text), &Selection::default(), Weights::Quantised).unwrap();
+    assert_eq!(with.warnings, [""; 0]);
+    let report = check(&parse(with.text), &Selection::default(), Target::Train).unwrap();
+    assert_eq!(report.findings, []);
+}
+
+#[test]
+fn weights_that_an_earlier_run_left_float_are_told_of() {
+    let text = "input: 'x' layer { name: 'c' type: 'Convolution' bottom: 'x' top: 'c' }";
+    let some = Selection::default().without(&["c".into()]).unwrap();
+    let first = add_quant(&parse(text), &some, Weights::Quantised).unwrap();
+    assert_eq!((first.own_weights, first.warnings), (1, vec![]));
+    let second = add_quant(&parse(&first.text), &Selection::default(), Weights::Quantised).unwrap();
+    assert_eq!(second.warnings, ["layer `c`: its own quant_param keeps its weights float"]);
+    assert_eq!(quantised(std::str::from_utf8(&first.text).unwrap(), &Selection::default()).warnings, [""; 0]);
+}
+
+#[test]
+fn types_that_make_no_sense_are_refused_or_told_of() {
+    let with = |kind: &str| Selection::default().with_types(&[kind.to_owned()]);
+    assert!(with("").is_err() && with(" ").is_err() && with("Quant ").is_err());
+    let text = "input: 'x' layer { name: 'c' type: 'Interp' bottom: 'x' top: 'c' }";
+    assert_eq!(quantised(text, &with("interp").unwrap()).warnings, ["no layer is of type `interp`"]);
 }

@@ -1,6 +1,7 @@
 //! What check says.
 
 use gfpq::prototxt::{EditError, Fault, Report, Selection, Severity, Target, check};
+use gfpq::quant::Bits;
 
 use crate::{added, fixture, parse};
 
@@ -92,4 +93,60 @@ fn a_layers_own_width_is_the_one_to_be_fed() {
     };
     assert_eq!(faults(&net("")), [(Fault::OtherWidth, "c".to_owned())]);
     assert_eq!(faults(&net("quant_param { quant_bits: 16 }")), []);
+}
+
+#[test]
+fn a_quant_that_is_switched_off_is_found() {
+    let text = "input: 'x' layer { name: 'q' type: 'Quant' bottom: 'x' top: 'q' quant_param { quant_en: false } }
+        layer { type: 'Pooling' bottom: 'q' top: 'p' }";
+    assert_eq!(faults(text), [(Fault::SwitchedOff, "q".to_owned())]);
+    assert_eq!(report(text, Target::Train).count(Severity::Error), 0);
+}
+
+#[test]
+fn what_caffe_or_the_compiler_would_refuse_is_found() {
+    let named = |fault, layer: &str| (fault, layer.to_owned());
+    let net = |quant: &str, own: &str| {
+        format!(
+            "input: 'x' layer {{ name: 'q' type: 'Quant' bottom: 'x' top: 'q' {quant} }}
+            layer {{ name: 'c' type: 'Pooling' bottom: 'q' top: 'c' {own} }}"
+        )
+    };
+    assert_eq!(faults(&net("quant_param { quant_bits: 7 }", ""))[0], named(Fault::BadBits, "q"));
+    assert_eq!(faults(&net("", "quant_param { quant_bits: 32 }"))[0], named(Fault::BadBits, "c"));
+    assert_eq!(faults("weight_quant_param { quant_bits: 4 } layer { name: 'a' }"), [named(Fault::BadBits, "")]);
+    for param in ["param { }", "param { lr_mult: 1 }", "param { decay_mult: 0 }"] {
+        assert_eq!(faults(&net(param, "")), [named(Fault::TrainedRange, "q")], "{param}");
+    }
+    for param in ["", "param { lr_mult: 0 }", "param { lr_mult: 0.0f }"] {
+        assert_eq!(faults(&net(param, "")), [], "{param}");
+    }
+    let again = |rule: &str| {
+        let two = "layer { name: 'q' type: 'Quant' bottom: 'x' top: 'r'";
+        format!("{} {two} {rule} }} layer {{ type: 'Eltwise' bottom: 'r' }}", net("include { phase: TRAIN }", ""))
+    };
+    let same = |text: &str| faults(text).into_iter().filter(|(fault, _)| *fault == Fault::SameName).count();
+    assert_eq!((same(&again("")), same(&again("include { phase: TEST }"))), (1, 0));
+    let text = "weight_quant_param { } layer { name: 'c' type: 'Pooling' quant_param { } }";
+    let left: Vec<_> =
+        report(text, Target::Compiler).findings.into_iter().map(|f| (f.fault, f.layer.to_string())).collect();
+    assert_eq!(left, [named(Fault::QuantLeft, ""), named(Fault::QuantLeft, "c")]);
+}
+
+#[test]
+fn old_nets_are_shown_the_way() {
+    let found = report(&fixture("old.prototxt"), Target::Train).findings;
+    assert_eq!(found[0].fault, Fault::OldLayers);
+    assert!(found[0].message.contains("upgrade_net_proto_text") && found[1..].iter().all(|f| f.fault == Fault::Unfed));
+}
+
+#[test]
+fn the_net_says_its_width_and_a_layer_that_it_is_left_out() {
+    let text = "weight_quant_param { quant_bits: 16 } input: 'x'
+        layer { name: 'q' type: 'Quant' bottom: 'x' top: 'q' quant_param { quant_bits: 16 } }
+        layer { name: 'c' type: 'Convolution' bottom: 'q' top: 'c' }
+        layer { name: 'd' type: 'Convolution' quant_param { quant_en: 0 } bottom: 'x' top: 'd' }";
+    assert_eq!(faults(text), []);
+    let eight = check(&parse(text), &Selection::new(Bits::Eight), Target::Train).unwrap().findings;
+    assert_eq!(eight.iter().map(|finding| finding.fault).collect::<Vec<_>>(), [Fault::OtherWidth]);
 }

@@ -137,6 +137,9 @@ fn files_that_are_not_there_are_named() {
     assert_eq!(out.status.code(), Some(1));
     assert!(stderr(&out).contains("cannot write no/such/folder.prototxt: "), "{}", stderr(&out));
     assert_eq!(gfpq(&["add-quant", "-", "--bits", "7"], b"").status.code(), Some(2));
+    let kind = gfpq(&["add-quant", "-", "--types", "Interp,Quant"], b"name: 'x'");
+    assert_eq!(kind.status.code(), Some(1));
+    assert!(stderr(&kind).starts_with("gfpq: --types: `Quant` is the layer that quantises"), "{}", stderr(&kind));
     let glob = gfpq(&["add-quant", "-", "--exclude", "a["], b"name: 'x'");
     assert_eq!(glob.status.code(), Some(1));
     assert!(stderr(&glob).contains("`a[` is not a glob"), "{}", stderr(&glob));

@@ -74,6 +74,11 @@ fn old_nets_are_understood() {
     let kinds: Vec<_> = net.layers.iter().map(|layer| layer.kind.to_string()).collect();
     assert_eq!(kinds, ["Data", "Convolution", "ReLU", "Pooling", "SoftmaxWithLoss"]);
     assert_eq!(net.layers[3].name, "pool1");
+    let numbers = only("layers { type: 4 } layers { type: 17 } layers { type: 99 }");
+    assert_eq!(
+        numbers.layers.iter().map(|layer| layer.kind.to_string()).collect::<Vec<_>>(),
+        ["Convolution", "Pooling", "99"]
+    );
 }
 
 #[test]

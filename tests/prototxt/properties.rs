@@ -38,7 +38,7 @@ proptest! {
         prop_assume!(parse(&text).root().children().next().is_some());
         let bits = if sixteen { Bits::Sixteen } else { Bits::Eight };
         let globs = [glob];
-        let selection = Selection::new(bits).with_types(["Eltwise".to_owned()]).with_sixteen(&globs).unwrap();
+        let selection = Selection::new(bits).with_types(&["Eltwise".to_owned()]).unwrap().with_sixteen(&globs).unwrap();
         let some = selection.clone().without(&globs).unwrap();
         let with_some = add_quant(&parse(&text), &some, Weights::AsTheyAre).unwrap().text;
         // Those left out at first are added the second time.

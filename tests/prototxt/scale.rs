@@ -69,6 +69,68 @@ fn depth_costs_no_stack() {
     everything_once(&layer);
 }
 
+/// Texts of many layers of one kind, none of which a real net would have so many of.
+fn repeated(shape: &str, many: usize) -> String {
+    let each = |layer: fn(usize) -> String| (0..many).map(layer).collect::<String>();
+    let pooling = |blob: &str| format!("layer {{ type: 'Pooling' bottom: '{blob}' }}\n");
+    let body = match shape {
+        "stages" => each(|i| format!("layer {{ type: 'Pooling' bottom: 'x' include {{ stage: 's{i}' }} }}\n")),
+        "in place, in one phase" => {
+            let rule = "include { phase: TRAIN }";
+            format!(
+                "layer {{ type: 'Convolution' bottom: 'x' top: 'y' {rule} }} \
+                 layer {{ type: 'ReLU' bottom: 'x' top: 'x' {rule} }}\n"
+            )
+            .repeat(many)
+        }
+        "a chain and its readers" => each(|i| {
+            format!(
+                "layer {{ type: 'Quant' bottom: 'q{i}' top: 'q{next}' }} layer {{ type: 'Eltwise' bottom: 'q{next}' }}\n",
+                next = i + 1
+            )
+        }),
+        "Quants of one blob" => {
+            let quants =
+                each(|i| format!("layer {{ type: 'Quant' bottom: 'x' top: 'q{i}' include {{ stage: 's' }} }}\n"));
+            quants + &pooling("x").repeat(many)
+        }
+        "Quants of another width" => {
+            let quants = each(|i| {
+                format!("layer {{ type: 'Quant' bottom: 'x' top: 'q{i}' quant_param {{ quant_bits: 16 }} }}\n")
+            });
+            quants + &pooling("x").repeat(many)
+        }
+        _ => unreachable!("{shape}"),
+    };
+    format!("input: 'x' input: 'q0'\n{body}")
+}
+
+#[test]
+fn many_of_a_kind_take_their_share() {
+    let work = |text: &str| {
+        let added = add_quant(&parse(text), &Selection::default(), Weights::AsTheyAre).unwrap();
+        let _ = strip_quant(&parse(&added.text));
+        let _ = check(&parse(&added.text), &Selection::default(), Target::Train);
+    };
+    let shapes = [
+        // Beyond some thousands of stages not every one has a state of its own, and the work is another.
+        ("stages", 100),
+        ("in place, in one phase", 500),
+        ("a chain and its readers", 500),
+        ("Quants of one blob", 500),
+        ("Quants of another width", 500),
+    ];
+    for (shape, many) in shapes {
+        let (small, big) = (repeated(shape, many), repeated(shape, 8 * many));
+        let best = |text: &str| (0..3).map(|_| time(|| work(text))).min().unwrap();
+        let (small, big) = (best(&small), best(&big));
+        println!("{shape}: {small:?} for {many}, {big:?} for {}", 8 * many);
+        // As above; the states grow with the stages, which is allowed.
+        let most = if shape == "stages" { 96 } else { 24 };
+        assert!(big < small * most + Duration::from_millis(100), "{shape}: {small:?}, {big:?}");
+    }
+}
+
 fn everything_once(text: &str) {
     let added = add_quant(&parse(text), &Selection::default(), Weights::AsTheyAre).unwrap();
     assert_eq!(strip_quant(&parse(&added.text)).unwrap().text, text.as_bytes());

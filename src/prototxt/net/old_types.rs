@@ -1,50 +1,54 @@
-//! Layer types as old files write them: V1's enum names, V0's lower-case words.
+//! Layer types as old files write them: V1's enum names or their numbers, V0's lower-case words.
 
 /// Today's name of an old type.
 pub(super) fn today(old: &[u8]) -> Option<&'static str> {
-    TYPES.iter().find(|(v1, v0, _)| *v1 == old || (!v0.is_empty() && *v0 == old)).map(|(_, _, today)| *today)
+    let number = std::str::from_utf8(old).ok().and_then(|text| text.parse::<u32>().ok());
+    let is_it = |&&(n, v1, v0, _): &&Type| number == Some(n) || v1 == old || (!v0.is_empty() && v0 == old);
+    TYPES.iter().find(is_it).map(|&(_, _, _, today)| today)
 }
 
-/// V1, V0 (empty where there was none), today: as Caffe's own upgrade maps them.
+/// V1's number and name, V0's (empty where there was none), today's: as Caffe's own upgrade maps them.
+type Type = (u32, &'static [u8], &'static [u8], &'static str);
+
 #[rustfmt::skip]
-const TYPES: [(&[u8], &[u8], &str); 39] = [
-    (b"ABSVAL", b"", "AbsVal"),
-    (b"ACCURACY", b"accuracy", "Accuracy"),
-    (b"ARGMAX", b"", "ArgMax"),
-    (b"BNLL", b"bnll", "BNLL"),
-    (b"CONCAT", b"concat", "Concat"),
-    (b"CONTRASTIVE_LOSS", b"", "ContrastiveLoss"),
-    (b"CONVOLUTION", b"conv", "Convolution"),
-    (b"DATA", b"data", "Data"),
-    (b"DECONVOLUTION", b"", "Deconvolution"),
-    (b"DROPOUT", b"dropout", "Dropout"),
-    (b"DUMMY_DATA", b"", "DummyData"),
-    (b"ELTWISE", b"", "Eltwise"),
-    (b"EUCLIDEAN_LOSS", b"euclidean_loss", "EuclideanLoss"),
-    (b"EXP", b"", "Exp"),
-    (b"FLATTEN", b"flatten", "Flatten"),
-    (b"HDF5_DATA", b"hdf5_data", "HDF5Data"),
-    (b"HDF5_OUTPUT", b"hdf5_output", "HDF5Output"),
-    (b"HINGE_LOSS", b"hinge_loss", "HingeLoss"),
-    (b"IM2COL", b"im2col", "Im2col"),
-    (b"IMAGE_DATA", b"images", "ImageData"),
-    (b"INFOGAIN_LOSS", b"infogain_loss", "InfogainLoss"),
-    (b"INNER_PRODUCT", b"innerproduct", "InnerProduct"),
-    (b"LRN", b"lrn", "LRN"),
-    (b"MEMORY_DATA", b"", "MemoryData"),
-    (b"MULTINOMIAL_LOGISTIC_LOSS", b"multinomial_logistic_loss", "MultinomialLogisticLoss"),
-    (b"MVN", b"", "MVN"),
-    (b"POOLING", b"pool", "Pooling"),
-    (b"POWER", b"", "Power"),
-    (b"RELU", b"relu", "ReLU"),
-    (b"SIGMOID", b"sigmoid", "Sigmoid"),
-    (b"SIGMOID_CROSS_ENTROPY_LOSS", b"", "SigmoidCrossEntropyLoss"),
-    (b"SILENCE", b"", "Silence"),
-    (b"SLICE", b"", "Slice"),
-    (b"SOFTMAX", b"softmax", "Softmax"),
-    (b"SOFTMAX_LOSS", b"softmax_loss", "SoftmaxWithLoss"),
-    (b"SPLIT", b"split", "Split"),
-    (b"TANH", b"tanh", "TanH"),
-    (b"THRESHOLD", b"", "Threshold"),
-    (b"WINDOW_DATA", b"window_data", "WindowData"),
+const TYPES: [Type; 39] = [
+    (35, b"ABSVAL", b"", "AbsVal"),
+    (1, b"ACCURACY", b"accuracy", "Accuracy"),
+    (30, b"ARGMAX", b"", "ArgMax"),
+    (2, b"BNLL", b"bnll", "BNLL"),
+    (3, b"CONCAT", b"concat", "Concat"),
+    (37, b"CONTRASTIVE_LOSS", b"", "ContrastiveLoss"),
+    (4, b"CONVOLUTION", b"conv", "Convolution"),
+    (5, b"DATA", b"data", "Data"),
+    (39, b"DECONVOLUTION", b"", "Deconvolution"),
+    (6, b"DROPOUT", b"dropout", "Dropout"),
+    (32, b"DUMMY_DATA", b"", "DummyData"),
+    (25, b"ELTWISE", b"", "Eltwise"),
+    (7, b"EUCLIDEAN_LOSS", b"euclidean_loss", "EuclideanLoss"),
+    (38, b"EXP", b"", "Exp"),
+    (8, b"FLATTEN", b"flatten", "Flatten"),
+    (9, b"HDF5_DATA", b"hdf5_data", "HDF5Data"),
+    (10, b"HDF5_OUTPUT", b"hdf5_output", "HDF5Output"),
+    (28, b"HINGE_LOSS", b"hinge_loss", "HingeLoss"),
+    (11, b"IM2COL", b"im2col", "Im2col"),
+    (12, b"IMAGE_DATA", b"images", "ImageData"),
+    (13, b"INFOGAIN_LOSS", b"infogain_loss", "InfogainLoss"),
+    (14, b"INNER_PRODUCT", b"innerproduct", "InnerProduct"),
+    (15, b"LRN", b"lrn", "LRN"),
+    (29, b"MEMORY_DATA", b"", "MemoryData"),
+    (16, b"MULTINOMIAL_LOGISTIC_LOSS", b"multinomial_logistic_loss", "MultinomialLogisticLoss"),
+    (34, b"MVN", b"", "MVN"),
+    (17, b"POOLING", b"pool", "Pooling"),
+    (26, b"POWER", b"", "Power"),
+    (18, b"RELU", b"relu", "ReLU"),
+    (19, b"SIGMOID", b"sigmoid", "Sigmoid"),
+    (27, b"SIGMOID_CROSS_ENTROPY_LOSS", b"", "SigmoidCrossEntropyLoss"),
+    (36, b"SILENCE", b"", "Silence"),
+    (33, b"SLICE", b"", "Slice"),
+    (20, b"SOFTMAX", b"softmax", "Softmax"),
+    (21, b"SOFTMAX_LOSS", b"softmax_loss", "SoftmaxWithLoss"),
+    (22, b"SPLIT", b"split", "Split"),
+    (23, b"TANH", b"tanh", "TanH"),
+    (31, b"THRESHOLD", b"", "Threshold"),
+    (24, b"WINDOW_DATA", b"window_data", "WindowData"),
 ];

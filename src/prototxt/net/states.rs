@@ -224,6 +224,11 @@ impl States {
         self.filter(|_| true)
     }
 
+    /// No state.
+    pub fn none(&self) -> StateSet {
+        self.filter(|_| false)
+    }
+
     /// The states of a phase.
     pub fn in_phase(&self, phase: Phase) -> StateSet {
         self.filter(|state| state.phase == phase)
