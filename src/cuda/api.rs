@@ -6,6 +6,7 @@
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::ptr;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use cudarc::driver::sys::{
     CUcontext, CUdevice, CUdevice_attribute, CUdeviceptr, CUevent, CUfunction, CUmodule, CUpointer_attribute, CUresult,
@@ -79,22 +80,34 @@ functions! {
 
 /// The driver, loaded and started; what fails is tried again at the next call.
 pub fn start() -> Result<&'static Api> {
-    static STARTED: OnceLock<Api> = OnceLock::new();
-    if let Some(api) = STARTED.get() {
-        return Ok(api);
+    // What has been loaded stays: a driver is not made to go again.
+    static LOADED: OnceLock<Api> = OnceLock::new();
+    static STARTED: AtomicBool = AtomicBool::new(false);
+    let api = match LOADED.get() {
+        Some(api) => api,
+        None => {
+            let api = load()?;
+            LOADED.get_or_init(|| api)
+        }
+    };
+    if !STARTED.load(Ordering::Acquire) {
+        // SAFETY: there is no other flag.
+        let code = unsafe { (api.cuInit)(0) };
+        api.check(code, "starting CUDA").map_err(|error| match error {
+            Error::Driver { name, text, .. } => Error::NoStart { name, text, advice: advice(code) },
+            other => other,
+        })?;
+        STARTED.store(true, Ordering::Release);
     }
+    Ok(api)
+}
+
+fn load() -> Result<Api> {
     // A toolkit's folder of stubs has a libcuda.so and no libcuda.so.1.
     // SAFETY: loading the driver's library runs its initialisers, as in every CUDA program.
     let library = ["libcuda.so.1", "libcuda.so"].iter().find_map(|name| unsafe { Library::new(name) }.ok());
     // SAFETY: it has the driver's name.
-    let api = unsafe { Api::bind(library.ok_or(Error::NoDriver)?) }?;
-    // SAFETY: there is no other flag.
-    let code = unsafe { (api.cuInit)(0) };
-    api.check(code, "starting CUDA").map_err(|error| match error {
-        Error::Driver { name, text, .. } => Error::NoStart { name, text, advice: advice(code) },
-        other => other,
-    })?;
-    Ok(STARTED.get_or_init(|| api))
+    unsafe { Api::bind(library.ok_or(Error::NoDriver)?) }
 }
 
 /// What helps a driver that does not start.
