@@ -7,19 +7,31 @@ nvcc=$(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2> /dev/null || true)
 known=
 if [ -n "$nvcc" ]; then
   echo "CUDA toolkit: $("$nvcc" --version | sed -n 's/.*release \([0-9.]*\).*/\1/p') ($nvcc)"
-  known=$("$nvcc" --list-gpu-arch | sed -n 's/^compute_\([0-9]*\)$/\1/p' | sort -n)
+  # CUDA before 11 has no such option.
+  known=$("$nvcc" --list-gpu-arch 2> /dev/null | sed -n 's/^compute_\([0-9]*\)$/\1/p' | sort -n || true)
 else
   echo "CUDA toolkit: none (no nvcc on the path, nor in /usr/local/cuda); the GFPQ library needs none, Caffe's GPU build does"
 fi
 
-gpus=$(nvidia-smi --query-gpu=index,name,compute_cap,driver_version --format=csv,noheader 2> /dev/null || true)
+# Lines of index, name, compute capability, driver. What nvidia-smi complains of it writes where its answer belongs, and
+# that of drivers before 510 does not know compute_cap: the library's own look at the driver does.
+if ! gpus=$(nvidia-smi --query-gpu=index,name,compute_cap,driver_version --format=csv,noheader 2> /dev/null); then
+  gpus=
+fi
+gpus=$(grep -E ', [0-9]+\.[0-9]+, ' <<< "$gpus" || true)
+gfpq=$(command -v "${GFPQ:-gfpq}" || ls "$(dirname "$0")/../target/release/gfpq" 2> /dev/null || true)
+if [ -z "$gpus" ] && [ -n "$gfpq" ]; then
+  gpus=$("$gfpq" info 2> /dev/null | sed -n 's/^GPU  \(.*\), compute capability \([0-9]*\.[0-9]*\).*/\1, \2, /p' |
+    awk '{ print NR - 1 ", " $0 }' || true)
+fi
+
 if [ -z "$gpus" ]; then
-  echo "GPU: none that nvidia-smi shows"
+  echo "GPU: none that nvidia-smi or gfpq shows"
   numbers=$known
 else
   while IFS=, read -r index name capability driver; do
-    echo "GPU $index: ${name# }, compute capability${capability}, driver${driver}"
-  done <<< "$gpus"
+    echo "GPU $index:${name}, compute capability${capability}${driver:+, driver$driver}"
+  done <<< "$(sed 's/, $//' <<< "$gpus")"
   numbers=$(cut -d , -f 3 <<< "$gpus" | tr -d ' .' | sort -nu)
 fi
 

@@ -17,7 +17,7 @@ INIT, UPDATE, APPLY_ONLY = 0, 1, 2
 ERRORS = {
     0xFFFF0000: "internal error",
     0xFFFF0005: "bad bit width or damaged parameter",
-    0xFFFF0006: "null pointer or unknown mode",
+    0xFFFF0006: "unknown mode, or a pointer that is null, misaligned or of GPU memory",
     0xFFFF000C: "out of memory",
     0xFFFF0010: "buffer too short",
     0xFFFF0011: "no usable GPU",

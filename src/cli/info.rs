@@ -3,7 +3,7 @@
 use std::io::{Write, stdout};
 use std::process::ExitCode;
 
-use crate::cuda::{self, nvrtc::Nvrtc};
+use crate::cuda::{self, Device, nvrtc::Nvrtc};
 use crate::quant::arch;
 
 #[derive(clap::Args)]
@@ -18,17 +18,21 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let path = arch::chosen().name();
     let cores = rayon::current_num_threads();
     let gpu = cuda::devices();
-    let nvrtc = Nvrtc::find().map(|nvrtc| nvrtc.version().to_owned()).ok();
-    let kernels = nvrtc.as_ref().map_or("from PTX built in".into(), |version| format!("by NVRTC {version}"));
     let mut out = stdout().lock();
     if arguments.json {
         let (devices, reason) = match &gpu {
-            Ok(devices) => (devices.clone(), None),
-            Err(reason) => (Vec::new(), Some(reason.to_string())),
+            Ok(devices) => (devices.as_slice(), None),
+            Err(reason) => (&[][..], Some(reason.to_string())),
         };
+        let gpus: Vec<_> = devices
+            .iter()
+            .map(|device| {
+                let (name, architecture) = (&device.name, device.architecture);
+                serde_json::json!({ "name": name, "architecture": architecture, "nvrtc": nvrtc(device) })
+            })
+            .collect();
         let info = serde_json::json!({
-            "version": version, "cpu_path": path, "cores": cores, "gpus": devices, "gpu_unavailable": reason,
-            "nvrtc": nvrtc,
+            "version": version, "cpu_path": path, "cores": cores, "gpus": gpus, "gpu_unavailable": reason,
         });
         writeln!(out, "{info:#}")?;
     } else {
@@ -36,14 +40,21 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         writeln!(out, "CPU  {path} path, {cores} cores")?;
         match gpu {
             Ok(devices) => {
-                for device in devices {
+                for device in &devices {
                     let (major, minor) = (device.architecture / 10, device.architecture % 10);
-                    writeln!(out, "GPU  {}, compute capability {major}.{minor}", device.name)?;
+                    let kernels =
+                        nvrtc(device).map_or("from PTX built in".into(), |version| format!("by NVRTC {version}"));
+                    writeln!(out, "GPU  {}, compute capability {major}.{minor}, kernels {kernels}", device.name)?;
                 }
-                writeln!(out, "     driver of CUDA {}, kernels {}", cuda::driver_version(), kernels)?;
+                writeln!(out, "     driver of CUDA {}", cuda::driver_version()?)?;
             }
             Err(reason) => writeln!(out, "GPU  none usable: {reason}")?,
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The version of the compiler that makes a GPU's kernels, if one does.
+fn nvrtc(device: &Device) -> Option<String> {
+    Nvrtc::find(device.architecture).map(|nvrtc| nvrtc.version().to_owned()).ok()
 }

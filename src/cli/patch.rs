@@ -1,7 +1,7 @@
 //! `gfpq patch`.
 
 use std::fs;
-use std::io::{Write, stdout};
+use std::io::{Write, stderr, stdout};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -114,6 +114,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 fn show(tree: &Tree, options: &Options) -> anyhow::Result<ExitCode> {
     let plan = patch::dry_run(tree, options)?;
     stdout().write_all(&patch::unified_diff(&plan))?;
+    for note in &plan.notes {
+        writeln!(stderr(), "Note: {note}")?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -138,6 +141,9 @@ fn apply(tree: &Tree, options: &Options) -> anyhow::Result<ExitCode> {
             writeln!(out, "caffe.proto: quant_param = {}, weight_quant_param = {}", numbers.layer, numbers.net)?;
             for (name, reason) in &plan.compat {
                 writeln!(out, "compatibility edit {name}: {reason}")?;
+            }
+            for note in &plan.notes {
+                writeln!(out, "Note: {note}")?;
             }
             writeln!(out, "Next, in {root}: make clean; make pycaffe -j")?;
         }

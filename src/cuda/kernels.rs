@@ -1,15 +1,17 @@
-//! The kernels in a context: compiled for its GPU, loaded once, and their scratch memory.
+//! The kernels in a context: compiled for its GPU, and loaded once.
 
 use std::collections::BTreeMap;
 use std::ffi::{CString, c_void};
+use std::ptr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cudarc::driver::result::{self, event, module, stream};
-use cudarc::driver::sys::{self, CUdeviceptr, CUevent, CUevent_flags, CUevent_wait_flags, CUfunction, CUstream};
+use cudarc::driver::sys::{CUevent, CUevent_flags, CUfunction, CUmodule};
 
+use super::api::{Api, code};
 use super::driver::{self, Context};
 use super::nvrtc::{Nvrtc, Target};
-use super::{Doing, Error, Result, source};
+use super::scratch::Pool;
+use super::{Error, Result, source};
 use crate::quant::Bits;
 
 /// Threads of a block, and bytes of tensor that it works on at a time: `kThreads`, and with `kUnroll` packs each.
@@ -17,58 +19,67 @@ pub const fn threads_and_tile() -> (u32, u64) {
     (256, 256 * 2 * 16)
 }
 
-/// Bytes of a `Scratch`, and where in it `delta` is.
-const SCRATCH: usize = 16;
-const DELTA: u64 = 12;
-
 /// The kernels of one context.
 pub struct Kernels {
+    api: &'static Api,
     functions: BTreeMap<String, usize>,
     /// How many blocks the GPU runs at a time.
     blocks: u64,
-    free: Mutex<Vec<Scratch>>,
-}
-
-/// A `Scratch` in GPU memory, and the event after which it is free. Calls on different streams never share one at the
-/// same time.
-pub struct Scratch {
-    memory: CUdeviceptr,
+    /// An event that is as alive as the context.
     event: usize,
+    pub pool: Pool,
 }
 
 impl Kernels {
     /// The context's kernels, loaded at its first call.
     pub fn of(context: &Context) -> Result<Arc<Kernels>> {
-        // A context's number tells it from an earlier one at the same address; drivers before CUDA 12 give none.
-        type Loaded = BTreeMap<(usize, u64), Arc<Kernels>>;
+        type Loaded = BTreeMap<(usize, Option<u64>), Arc<Kernels>>;
         static LOADED: Mutex<Loaded> = Mutex::new(BTreeMap::new());
-        let key = (context.raw as usize, context_number(context));
+        let number = context_number(context);
         let mut loaded = lock(&LOADED);
-        if let Some(kernels) = loaded.get(&key) {
+        // Without its number, a context may be one at the address of an earlier one that is gone.
+        if let Some(kernels) = loaded.get(&(context.raw as usize, number))
+            && (number.is_some() || kernels.are_alive()?)
+        {
             return Ok(kernels.clone());
         }
         let kernels = Arc::new(Kernels::load(context)?);
-        loaded.insert(key, kernels.clone());
+        loaded.insert((context.raw as usize, number), kernels.clone());
         Ok(kernels)
     }
 
     fn load(context: &Context) -> Result<Kernels> {
-        let architecture = driver::architecture(context.device)?;
-        let module = load_module(architecture)?;
+        let api = context.api;
+        let module = load_module(api, driver::architecture(api, context.device)?)?;
         let mut functions = BTreeMap::new();
         for pass in ["range", "apply"] {
             for element in ["float", "double"] {
                 for bits in [8, 16] {
                     let name = format!("gfpq_{pass}_{element}_{bits}");
                     let c_name = CString::new(name.as_str()).unwrap_or_default();
-                    // SAFETY: a module just loaded.
-                    let function = unsafe { module::get_function(module, c_name) }.doing("finding a kernel")?;
+                    let mut function = ptr::null_mut();
+                    // SAFETY: a module just loaded, and a zero-terminated name.
+                    let code = unsafe { (api.cuModuleGetFunction)(&raw mut function, module, c_name.as_ptr()) };
+                    api.check(code, "finding a kernel")?;
                     functions.insert(name, function as usize);
                 }
             }
         }
-        let blocks = 8 * driver::multiprocessors(context.device)?.max(1) as u64;
-        Ok(Kernels { functions, blocks, free: Mutex::default() })
+        let mut event = ptr::null_mut();
+        let flags = CUevent_flags::CU_EVENT_DISABLE_TIMING as u32;
+        // SAFETY: a place for a handle.
+        api.check(unsafe { (api.cuEventCreate)(&raw mut event, flags) }, "making an event")?;
+        let blocks = 8 * driver::multiprocessors(api, context.device)?.max(1) as u64;
+        Ok(Kernels { api, functions, blocks, event: event as usize, pool: Pool::new(api) })
+    }
+
+    /// Whether the context that they were loaded in is still there.
+    fn are_alive(&self) -> Result<bool> {
+        // SAFETY: the driver refuses handles that it does not know.
+        match unsafe { (self.api.cuEventQuery)(self.event as CUevent) } {
+            code::INVALID_HANDLE | code::INVALID_CONTEXT | code::CONTEXT_IS_DESTROYED => Ok(false),
+            code => self.api.check(code, "looking at the context").map(|()| true),
+        }
     }
 
     pub fn function(&self, pass: &str, element: &str, bits: Bits) -> CUfunction {
@@ -80,74 +91,44 @@ impl Kernels {
         let (_, tile) = threads_and_tile();
         bytes.div_ceil(tile).clamp(1, self.blocks) as u32
     }
-
-    /// Scratch for kernels on this stream.
-    pub fn scratch(&self, stream: CUstream) -> Result<Scratch> {
-        if let Some(scratch) = lock(&self.free).pop() {
-            let wait = CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT;
-            // SAFETY: an event of this context, and the caller's stream.
-            unsafe { stream::wait_event(stream, scratch.event as CUevent, wait) }
-                .doing("waiting for scratch memory")?;
-            return Ok(scratch);
-        }
-        let event = event::create(CUevent_flags::CU_EVENT_DISABLE_TIMING).doing("making an event")?;
-        // SAFETY: as many bytes are set as are there, before any kernel on this stream.
-        unsafe {
-            let memory = result::malloc_sync(SCRATCH).doing("allocating scratch memory")?;
-            result::memset_d8_async(memory, 0, SCRATCH, stream).doing("clearing scratch memory")?;
-            Ok(Scratch { memory, event: event as usize })
-        }
-    }
-
-    /// Takes scratch back; the kernels that use it are on this stream, and need not have run.
-    pub fn give_back(&self, scratch: Scratch, stream: CUstream) -> Result<()> {
-        // SAFETY: an event of this context, and the caller's stream.
-        unsafe { event::record(scratch.event as CUevent, stream) }.doing("recording an event")?;
-        lock(&self.free).push(scratch);
-        Ok(())
-    }
-}
-
-impl Scratch {
-    pub fn memory(&self) -> CUdeviceptr {
-        self.memory
-    }
-
-    /// The delta that a range pass on this stream has left; waits for the stream.
-    pub fn delta(&self, stream: CUstream) -> Result<i32> {
-        let mut delta = [0];
-        // SAFETY: the place is written before the synchronisation ends, and outlives it.
-        unsafe {
-            result::memcpy_dtoh_async(&mut delta, self.memory + DELTA, stream).doing("reading the range")?;
-            stream::synchronize(stream).doing("waiting for the GPU")?;
-        }
-        Ok(delta[0])
-    }
 }
 
 /// Machine code of this GPU from NVRTC, else the PTX that is part of this program.
-fn load_module(architecture: i32) -> Result<sys::CUmodule> {
+fn load_module(api: &Api, architecture: i32) -> Result<CUmodule> {
     let load = |image: &[u8]| {
+        let mut module = ptr::null_mut();
         // SAFETY: an ELF image, which knows its own length, or zero-terminated text.
-        unsafe { module::load_data(image.as_ptr().cast::<c_void>()) }
+        match unsafe { (api.cuModuleLoadData)(&raw mut module, image.as_ptr().cast::<c_void>()) } {
+            code if is_of_image(code) => Ok(Err(api.name(code))),
+            code => api.check(code, "loading the kernels").map(|()| Ok(module)),
+        }
     };
     let nvrtc = match machine_code(architecture) {
-        Ok(code) => match load(&code) {
+        Ok(code) => match load(&code)? {
             Ok(module) => return Ok(module),
-            Err(error) => format!("the driver refuses what NVRTC made ({:?})", error.0),
+            Err(name) => format!("the driver refuses what NVRTC made ({name})"),
         },
         Err(why) => why,
     };
-    let ptx = CString::new(source::PTX).unwrap_or_default();
-    load(ptx.as_bytes_with_nul()).map_err(|error| match Error::of("loading the kernels", error) {
-        Error::Driver { name, .. } => Error::NoKernels {
-            capability: format!("{}.{}", architecture / 10, architecture % 10),
-            driver: driver::version(),
-            nvrtc,
-            ptx: name,
-        },
-        other => other,
-    })
+    let image = CString::new(source::PTX).unwrap_or_default();
+    let capability = format!("{}.{}", architecture / 10, architecture % 10);
+    match load(image.as_bytes_with_nul())? {
+        Ok(module) => Ok(module),
+        Err(ptx) => Err(Error::NoKernels { capability, driver: driver::version()?, nvrtc, ptx }),
+    }
+}
+
+/// Whether a failure to load is the image's, which another image might not have.
+fn is_of_image(code: u32) -> bool {
+    matches!(
+        code,
+        code::INVALID_IMAGE
+            | code::NO_BINARY_FOR_GPU
+            | code::INVALID_PTX
+            | code::UNSUPPORTED_PTX_VERSION
+            | code::JIT_COMPILER_NOT_FOUND
+            | code::JIT_COMPILATION_DISABLED
+    )
 }
 
 /// Compiles for an architecture, once in the life of the process.
@@ -155,10 +136,7 @@ fn machine_code(architecture: i32) -> std::result::Result<Arc<Vec<u8>>, String> 
     type Compiled = BTreeMap<i32, std::result::Result<Arc<Vec<u8>>, String>>;
     static COMPILED: Mutex<Compiled> = Mutex::new(BTreeMap::new());
     let compile = || {
-        let nvrtc = Nvrtc::find().map_err(|error| error.to_string())?;
-        if !nvrtc.architectures().contains(&architecture) {
-            return Err(format!("NVRTC {} does not know this GPU", nvrtc.version()));
-        }
+        let nvrtc = Nvrtc::find(architecture).map_err(|error| error.to_string())?;
         let tables = source::tables();
         let headers = [("gfpq.cuh", source::ARITHMETIC), ("gfpq_tables.cuh", tables.as_str())];
         let code = nvrtc.compile(source::KERNELS, &headers, Target::Machine(architecture));
@@ -167,16 +145,11 @@ fn machine_code(architecture: i32) -> std::result::Result<Arc<Vec<u8>>, String> 
     lock(&COMPILED).entry(architecture).or_insert_with(compile).clone()
 }
 
-fn context_number(context: &Context) -> u64 {
+fn context_number(context: &Context) -> Option<u64> {
     let mut number = 0;
-    // SAFETY: the type is cuda.h's, and a driver that has the function knows the context.
-    unsafe {
-        type Function = unsafe extern "C" fn(sys::CUcontext, *mut u64) -> sys::CUresult;
-        if let Ok(get) = sys::culib().get::<Function>(b"cuCtxGetId") {
-            get(context.raw, &raw mut number);
-        }
-    }
-    number
+    // SAFETY: the current context, and a place for a number.
+    let code = unsafe { context.api.cuCtxGetId?(context.raw, &raw mut number) };
+    (code == 0).then_some(number)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

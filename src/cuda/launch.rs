@@ -3,12 +3,11 @@
 use std::ffi::c_void;
 use std::ptr;
 
-use cudarc::driver::result;
-use cudarc::driver::sys::{CUfunction, CUstream};
+use cudarc::driver::sys::CUstream;
 
+use super::Result;
 use super::driver::Context;
 use super::kernels::{Kernels, threads_and_tile};
-use super::{Doing, Result};
 use crate::quant::{Bits, Mode, Param};
 
 /// What the tensor holds.
@@ -73,16 +72,16 @@ pub unsafe fn quantise(tensor: &Tensor, mode: Mode, param: &mut Param, is_read: 
         return unsafe { call.apply(param.delta, 0) };
     }
     let before = if mode == Mode::Update { param.delta } else { i32::MIN };
-    let scratch = call.kernels.scratch(call.stream)?;
+    let scratch = call.kernels.pool.take(call.stream)?;
     // SAFETY: the caller's duty, and scratch of this stream.
     unsafe {
         call.range(before, 0, scratch.memory())?;
         call.apply(0, scratch.memory())?;
     }
     if is_read {
-        param.delta = scratch.delta(call.stream)?;
+        param.delta = call.kernels.pool.delta(&scratch, call.stream)?;
     }
-    call.kernels.give_back(scratch, call.stream)
+    call.kernels.pool.give_back(scratch, call.stream)
 }
 
 /// The same as UPDATE, with a range that stays in GPU memory: two values of the tensor's type, (bits, delta), where bits
@@ -95,13 +94,13 @@ pub unsafe fn quantise(tensor: &Tensor, mode: Mode, param: &mut Param, is_read: 
 /// As for [`quantise`], of `range`, too.
 pub unsafe fn quantise_with_range(tensor: &Tensor, range: u64) -> Result<()> {
     let call = Call::new(tensor, range)?;
-    let scratch = call.kernels.scratch(call.stream)?;
+    let scratch = call.kernels.pool.take(call.stream)?;
     // SAFETY: the caller's duty, and scratch of this stream.
     unsafe {
         call.range(i32::MIN, range, scratch.memory())?;
         call.apply(0, scratch.memory())?;
     }
-    call.kernels.give_back(scratch, call.stream)
+    call.kernels.pool.give_back(scratch, call.stream)
 }
 
 /// A call whose pointers are checked, with its context's kernels.
@@ -110,7 +109,7 @@ struct Call<'a> {
     kernels: std::sync::Arc<Kernels>,
     stream: CUstream,
     // Stays current until the last kernel is launched.
-    _context: Context,
+    context: Context,
 }
 
 impl Call<'_> {
@@ -128,7 +127,7 @@ impl Call<'_> {
             }
         }
         let kernels = Kernels::of(&context)?;
-        Ok(Call { tensor, kernels, stream: tensor.stream as CUstream, _context: context })
+        Ok(Call { tensor, kernels, stream: tensor.stream as CUstream, context })
     }
 
     /// Launches `gfpq_range_…`, whose parameters these are.
@@ -154,12 +153,15 @@ impl Call<'_> {
     }
 
     unsafe fn launch(&self, pass: &str, parameters: &mut [*mut c_void]) -> Result<()> {
-        let function: CUfunction = self.kernels.function(pass, self.tensor.element.name(), self.tensor.bits);
+        let api = self.context.api;
+        let function = self.kernels.function(pass, self.tensor.element.name(), self.tensor.bits);
         let (threads, _) = threads_and_tile();
         let blocks = self.kernels.grid(self.tensor.count * self.tensor.element.size());
+        let (parameters, nothing) = (parameters.as_mut_ptr(), ptr::null_mut());
         // SAFETY: the parameters are the kernel's, as the caller vouches.
-        unsafe { result::launch_kernel(function, (blocks, 1, 1), (threads, 1, 1), 0, self.stream, parameters) }
-            .doing("starting a kernel")
+        let code =
+            unsafe { (api.cuLaunchKernel)(function, blocks, 1, 1, threads, 1, 1, 0, self.stream, parameters, nothing) };
+        api.check(code, "starting a kernel")
     }
 }
 

@@ -4,13 +4,13 @@
 //! on the caller's stream, and leaves both as they were. The kernels are those of `kernels/`, compiled for the GPU at
 //! hand by NVRTC where the machine has it, else by the driver from PTX that is part of this program.
 
+mod api;
 mod driver;
 mod kernels;
 mod launch;
 pub mod nvrtc;
+mod scratch;
 pub mod source;
-
-use cudarc::driver::DriverError;
 
 pub use driver::{Device, devices, version as driver_version};
 pub use kernels::threads_and_tile;
@@ -31,6 +31,16 @@ pub enum Error {
     /// `libcuda.so` of a CUDA toolkit, which only links.
     #[error("libcuda.so is the CUDA toolkit's stub, not a driver: take its folder out of LD_LIBRARY_PATH")]
     Stub,
+    /// The driver is there, and does not start.
+    #[error("CUDA does not start: the NVIDIA driver reports {name} ({text}); {advice}")]
+    NoStart {
+        /// Such as `CUDA_ERROR_SYSTEM_NOT_READY`.
+        name: String,
+        /// The driver's words.
+        text: String,
+        /// The way out.
+        advice: &'static str,
+    },
     /// The process was forked after its first CUDA call.
     #[error("CUDA was started in another process: one forked after its first CUDA call cannot use the GPU")]
     Forked,
@@ -77,32 +87,4 @@ pub enum Error {
     },
 }
 
-impl Error {
-    /// The error for a driver's result code.
-    fn of(doing: &'static str, error: DriverError) -> Error {
-        use cudarc::driver::sys::CUresult;
-        match error.0 {
-            CUresult::CUDA_ERROR_OUT_OF_MEMORY => Error::OutOfMemory,
-            CUresult::CUDA_ERROR_NO_DEVICE => Error::NoGpu,
-            CUresult::CUDA_ERROR_STUB_LIBRARY => Error::Stub,
-            CUresult::CUDA_ERROR_NOT_INITIALIZED => Error::Forked,
-            code => {
-                let text = error.error_string().map_or_else(|_| String::new(), |text| text.to_string_lossy().into());
-                Error::Driver { doing, name: format!("{code:?}"), text }
-            }
-        }
-    }
-}
-
 type Result<T> = std::result::Result<T, Error>;
-
-/// Names what was being done when the driver reported an error.
-trait Doing<T> {
-    fn doing(self, doing: &'static str) -> Result<T>;
-}
-
-impl<T> Doing<T> for std::result::Result<T, DriverError> {
-    fn doing(self, doing: &'static str) -> Result<T> {
-        self.map_err(|error| Error::of(doing, error))
-    }
-}

@@ -18,6 +18,12 @@ pub enum Error {
     /// A library without functions that every NVRTC since CUDA 11.2 has.
     #[error("the NVRTC found is older than CUDA 11.2")]
     TooOld,
+    /// A library that does not compile for the architecture.
+    #[error("NVRTC {version} does not know this GPU")]
+    UnknownGpu {
+        /// Such as 12.9.
+        version: String,
+    },
     /// The compiler's result code, and its log.
     #[error("NVRTC {version} fails with code {code}: {log}")]
     Failed {
@@ -68,17 +74,31 @@ pub enum Target {
 }
 
 impl Nvrtc {
-    /// The newest one that the dynamic linker finds.
+    /// The newest one that the dynamic linker finds and that compiles for an architecture.
     ///
     /// # Errors
-    /// [`Error::Missing`] when there is none.
-    pub fn find() -> Result<Nvrtc, Error> {
+    /// What is wrong with the newest that is there, [`Error::Missing`] when there is none.
+    pub fn find(architecture: i32) -> Result<Nvrtc, Error> {
         let numbered = (11..40).rev().map(|major| match major {
             11 => "libnvrtc.so.11.2".to_owned(),
             _ => format!("libnvrtc.so.{major}"),
         });
-        let mut names = numbered.chain(["libnvrtc.so".to_owned()]);
-        names.find_map(|name| Nvrtc::open(name).ok()).ok_or(Error::Missing)
+        let mut reason = Error::Missing;
+        for name in numbered.chain(["libnvrtc.so".to_owned()]) {
+            match Nvrtc::open(name).and_then(|nvrtc| nvrtc.knowing(architecture)) {
+                Err(error) if matches!(reason, Error::Missing) => reason = error,
+                Err(_) => {}
+                found => return found,
+            }
+        }
+        Err(reason)
+    }
+
+    fn knowing(self, architecture: i32) -> Result<Nvrtc, Error> {
+        match self.architectures.contains(&architecture) {
+            true => Ok(self),
+            false => Err(Error::UnknownGpu { version: self.version }),
+        }
     }
 
     /// The one of this name or path.

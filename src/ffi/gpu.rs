@@ -11,9 +11,12 @@ impl From<Error> for Refusal {
             Error::CpuPointer(_) | Error::OtherGpu { .. } => BAD_PARAMETERS,
             Error::OutOfMemory => OUT_OF_MEMORY,
             Error::Forked | Error::Driver { .. } => GENERIC,
-            Error::NoDriver | Error::DriverTooOld(_) | Error::NoGpu | Error::Stub | Error::NoKernels { .. } => {
-                NOT_SUPPORT
-            }
+            Error::NoDriver
+            | Error::DriverTooOld(_)
+            | Error::NoGpu
+            | Error::Stub
+            | Error::NoStart { .. }
+            | Error::NoKernels { .. } => NOT_SUPPORT,
         };
         Refusal { code, message: error.to_string() }
     }

@@ -104,21 +104,27 @@ const char* Flaw(const T* source, const T* destination, unsigned int count) {
 
 // Whether the CPU can read the first values: not those in GPU memory. The
 // kernel looks at the address, and then refuses the call for its first argument.
-template <typename T>
-bool IsReadable(const T* data, unsigned int count) {
+bool IsReadable(const void* data, size_t size) {
 #ifdef __linux__
-  // The look takes 0.1 microseconds: not worth it for a few values.
-  if (static_cast<size_t>(count) * sizeof(T) >= 65536) {
-    const int before = errno;
-    const uintptr_t address = reinterpret_cast<uintptr_t>(data) & ~7ull;
-    const bool is_readable =
-        syscall(SYS_rt_sigprocmask, ~0, address, NULL, 8) == 0 ||
-        errno != EFAULT;
-    errno = before;
-    return is_readable;
+  // The look takes longer than a few values do, which mostly lie where the
+  // last ones were.
+  static thread_local uintptr_t readable_page = 0;
+  const uintptr_t address = reinterpret_cast<uintptr_t>(data) & ~7ull;
+  const uintptr_t page = address / 4096;
+  if (size < 4096 && page == readable_page) {
+    return true;
   }
-#endif
+  const int before = errno;
+  const bool is_readable =
+      syscall(SYS_rt_sigprocmask, ~0, address, NULL, 8) == 0 || errno != EFAULT;
+  errno = before;
+  if (is_readable) {
+    readable_page = page;
+  }
+  return is_readable;
+#else
   return true;
+#endif
 }
 
 template <typename Body>
@@ -160,9 +166,10 @@ void WriteParam(const gfpq::Param& scale, GFPQ_PARAM_ST* param) {
 template <typename T>
 int Quantise(const char* function, const T* source, T* destination,
     unsigned int count, unsigned int bits, GFPQ_PARAM_ST* param) {
+  const size_t size = static_cast<size_t>(count) * sizeof(T);
   const char* flaw = Flaw(source, destination, count);
-  if (flaw == NULL &&
-      !(IsReadable(source, count) && IsReadable(destination, count))) {
+  if (flaw == NULL && size > 0 &&
+      !(IsReadable(source, size) && IsReadable(destination, size))) {
     flaw = "data is not in CPU memory: for GPU memory call the function of "
         "this name that ends in _GPU";
   }

@@ -57,6 +57,13 @@ pub fn assigns(line: &str, variable: &str) -> bool {
     })
 }
 
+/// Whether some line gives a variable this value.
+pub fn sets(text: &Text, variable: &str, value: &str) -> bool {
+    let is_value =
+        |line: &str| line.split('#').next().and_then(|line| line.split('=').nth(1)).map(str::trim) == Some(value);
+    find(text, |line| assigns(line.trim_start(), variable) && is_value(line)).is_some()
+}
+
 /// The offset of the first line that matches.
 pub fn find(text: &Text, matches: impl Fn(&str) -> bool) -> Option<usize> {
     text.lines().find(|(_, line)| matches(line)).map(|(at, _)| at)

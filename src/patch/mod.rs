@@ -3,8 +3,10 @@
 //! A tree is read, every edit planned in memory at a place found in the tree's own files, and only then written: files
 //! are replaced atomically under a journal that can finish or undo an interrupted run and give every byte back.
 
+mod architectures;
 mod compat;
 mod config;
+mod cuda;
 mod diff;
 mod error;
 mod journal;
@@ -19,11 +21,12 @@ mod template;
 mod text;
 mod tree;
 
+pub use cuda::{Cuda, HostCompiler};
 pub use diff::unified_diff;
 pub use error::Error;
 pub use journal::{Journal, Outcome, Record, Status, apply, dry_run, revert, status};
 pub use library::Library;
-pub use machine::{Cuda, Machine, Python};
+pub use machine::{Machine, Python};
 pub use plan::{Change, Options, Plan};
 pub use proto::FieldNumbers;
 pub use render::{render_stock, render_tree};

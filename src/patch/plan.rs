@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use super::architectures;
 use super::compat;
 use super::config;
+use super::cuda::Cuda;
 use super::error::Error;
 use super::library::Library;
 use super::machine::Machine;
-use super::makefile;
+use super::makefile::{self, assigns, find, sets};
 use super::net;
 use super::proto::{self, FieldNumbers};
 use super::template;
@@ -47,6 +49,8 @@ pub struct Plan {
     pub numbers: FieldNumbers,
     /// Names and reasons of the compatibility edits among them.
     pub compat: Vec<(&'static str, &'static str)>,
+    /// What whoever applies it must see to.
+    pub notes: Vec<String>,
     /// The header that has SGDSolver in this tree.
     pub(super) solver_header: &'static str,
 }
@@ -79,9 +83,9 @@ impl Plan {
         plan.edit(tree, "include/caffe/net.hpp", "quantised weights", net::edit_header)?;
         plan.edit(tree, "src/caffe/net.cpp", "quantised weights", net::edit_source)?;
         plan.edit(tree, "Makefile", "link and copy the library", makefile::edit)?;
-        plan.edit(tree, "Makefile.config.example", "the library's folders", config::add_directories)?;
+        plan.edit_config(tree, "Makefile.config.example", options)?;
         if let Some(machine) = options.machine {
-            plan.config(tree, machine)?;
+            plan.config(tree, machine, options)?;
         }
         if options.compat {
             plan.compat(tree)?;
@@ -93,7 +97,13 @@ impl Plan {
     }
 
     pub(super) fn empty() -> Plan {
-        Plan { changes: Vec::new(), numbers: FieldNumbers::STOCK, compat: Vec::new(), solver_header: SOLVER_HEADER }
+        Plan {
+            changes: Vec::new(),
+            numbers: FieldNumbers::STOCK,
+            compat: Vec::new(),
+            notes: Vec::new(),
+            solver_header: SOLVER_HEADER,
+        }
     }
 
     fn create(&mut self, tree: &Tree, path: &Path, after: Entry, purpose: &str) -> Result<(), Error> {
@@ -121,11 +131,32 @@ impl Plan {
         Ok(result)
     }
 
+    /// Adds the library's folders, and drops architectures that the machine's nvcc refuses.
+    fn edit_config(&mut self, tree: &Tree, path: &'static str, options: &Options) -> Result<(), Error> {
+        let cuda = options.machine.and_then(|machine| machine.cuda.as_ref()).filter(|_| options.compat);
+        let edited = self.edit(tree, path, "the library's folders", |path, text| {
+            config::add_directories(path, text)?;
+            Ok(cuda.is_some_and(|cuda| architectures::drop_refused(text, cuda)))
+        })?;
+        let edit = (architectures::NAME, architectures::REASON);
+        if edited && !self.compat.contains(&edit) {
+            self.compat.push(edit);
+        }
+        Ok(())
+    }
+
     /// Completes an existing Makefile.config, or makes one of the example.
-    fn config(&mut self, tree: &Tree, machine: &Machine) -> Result<(), Error> {
+    fn config(&mut self, tree: &Tree, machine: &Machine, options: &Options) -> Result<(), Error> {
         const CONFIG: &str = "Makefile.config";
-        if tree.text(Path::new(CONFIG))?.is_some() {
-            return self.edit(tree, CONFIG, "the library's folders", config::add_directories);
+        let present = tree.text(Path::new(CONFIG))?;
+        let has_compiler = |text: &Text| {
+            sets(text, "CPU_ONLY", "1") || find(text, |line| assigns(line.trim_start(), "CUSTOM_CXX")).is_some()
+        };
+        if !present.as_ref().is_some_and(has_compiler) {
+            self.notes.extend(machine.cuda.as_ref().and_then(Cuda::note));
+        }
+        if present.is_some() {
+            return self.edit_config(tree, CONFIG, options);
         }
         let example = tree.text(Path::new("Makefile.config.example"))?;
         let mut text =

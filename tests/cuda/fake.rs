@@ -4,59 +4,18 @@
 //! Each test is a process of its own, this very program with the fakes in its library path and `child` as its only test.
 
 use std::collections::BTreeMap;
+use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
-use std::{env, fs};
 
+use gfpq::cuda::nvrtc::Nvrtc;
 use gfpq::cuda::{self, Element, Tensor, threads_and_tile};
 use gfpq::quant::{Bits as Width, Element as Value, Mode, Param, quantise_into};
-use libloading::Library;
-use tempfile::TempDir;
 
+use crate::fakes::{Fake, library_path, run};
 use crate::random::Bits;
 
 const STREAM: u64 = 0x5eed;
-
-/// Folders with the fake driver alone, and with the fake compiler, too.
-fn fakes() -> &'static (PathBuf, PathBuf) {
-    static BUILT: OnceLock<(TempDir, (PathBuf, PathBuf))> = OnceLock::new();
-    let build = || {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let folder = tempfile::tempdir().unwrap();
-        let [driver, both] = ["driver", "both"].map(|name| folder.path().join(name));
-        fs::create_dir(&driver).unwrap();
-        fs::create_dir(&both).unwrap();
-        fs::write(folder.path().join("gfpq_tables.cuh"), cuda::source::tables()).unwrap();
-        let run = |compiler: &str, options: &[&str], source: &str, to: &Path| {
-            let mut command = Command::new(compiler);
-            command.args(options).args(["-O2", "-Wall", "-Werror", "-shared", "-fPIC", "-I"]).arg(folder.path());
-            command.arg("-I").arg(root.join("kernels")).arg(root.join(source)).arg("-o").arg(to);
-            assert!(command.status().unwrap().success(), "{source}");
-        };
-        let options = ["-std=c++11", "-Wno-unknown-pragmas"];
-        run("g++", &options, "tests/cuda/fake_cuda.cpp", &driver.join("libcuda.so.1"));
-        fs::copy(driver.join("libcuda.so.1"), both.join("libcuda.so.1")).unwrap();
-        run("gcc", &[], "tests/cuda/fake_nvrtc.c", &both.join("libnvrtc.so.12"));
-        (folder, (driver, both))
-    };
-    &BUILT.get_or_init(build).1
-}
-
-/// Runs a scenario in a process of its own; its output, and the driver's log.
-fn run(scenario: &str, folder: Option<&Path>, variables: &[(&str, &str)]) -> (String, String) {
-    let log = tempfile::NamedTempFile::new().unwrap();
-    let mut command = Command::new(env::current_exe().unwrap());
-    command.args(["--exact", "fake::child", "--ignored", "--nocapture"]);
-    command.env("SCENARIO", scenario).env("FAKE_CUDA_LOG", log.path()).envs(variables.iter().copied());
-    if let Some(folder) = folder {
-        command.env("LD_LIBRARY_PATH", folder);
-    }
-    let output = command.output().unwrap();
-    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    assert!(output.status.success(), "{scenario}: {text}");
-    (text, fs::read_to_string(log.path()).unwrap())
-}
 
 #[test]
 #[ignore = "what the other tests run"]
@@ -69,66 +28,9 @@ fn child() {
         "current" => current(),
         "threads" => threads(),
         "refused" => refused(),
+        "streams" => streams(),
+        "reset" => reset(),
         other => panic!("no scenario {other}"),
-    }
-}
-
-/// The fake driver, from the inside.
-struct Fake {
-    library: Library,
-}
-
-impl Fake {
-    fn load() -> Fake {
-        // SAFETY: our own library.
-        Fake { library: unsafe { Library::new("libcuda.so.1") }.unwrap() }
-    }
-
-    fn allocate(&self, bytes: usize, kind: i32, device: i32) -> u64 {
-        // SAFETY: the function's type.
-        unsafe {
-            self.library.get::<unsafe extern "C" fn(usize, i32, i32) -> u64>(b"FakeAllocate").unwrap()(
-                bytes, kind, device,
-            )
-        }
-    }
-
-    fn make_current(&self, device: i32) {
-        let mut context = 0usize;
-        // SAFETY: the functions' types.
-        unsafe {
-            self.library.get::<unsafe extern "C" fn(*mut usize, i32) -> i32>(b"cuDevicePrimaryCtxRetain").unwrap()(
-                &raw mut context,
-                device,
-            );
-            self.library.get::<unsafe extern "C" fn(usize) -> i32>(b"cuCtxPushCurrent_v2").unwrap()(context);
-        }
-    }
-
-    fn current(&self) -> usize {
-        let mut context = 0usize;
-        // SAFETY: the function's type.
-        unsafe {
-            self.library.get::<unsafe extern "C" fn(*mut usize) -> i32>(b"cuCtxGetCurrent").unwrap()(&raw mut context)
-        };
-        context
-    }
-
-    fn synchronize(&self, stream: u64) {
-        // SAFETY: the function's type.
-        let code =
-            unsafe { self.library.get::<unsafe extern "C" fn(u64) -> i32>(b"cuStreamSynchronize").unwrap()(stream) };
-        assert_eq!(code, 0);
-    }
-
-    /// GPU memory with these values, `shift` of them into a block, and seven behind them that must stay.
-    fn put<T: Value>(&self, values: &[T], shift: usize, device: i32) -> &'static mut [T] {
-        let address = self.allocate((values.len() + shift + 7) * size_of::<T>(), 2, device);
-        // SAFETY: memory just allocated and never freed, of which all is written.
-        let block = unsafe { std::slice::from_raw_parts_mut(address as *mut T, values.len() + shift + 7) };
-        block.fill(T::from_f64(7.0));
-        block[shift..shift + values.len()].copy_from_slice(values);
-        block
     }
 }
 
@@ -214,7 +116,7 @@ fn bits() {
 
 #[test]
 fn the_kernels_compute_what_the_cpu_does() {
-    let (_, log) = run("bits", Some(&fakes().1), &[]);
+    let (_, log) = run("bits", "both", &[]);
     // 40 tiles and some on a GPU that holds 16 blocks at a time.
     assert!(log.contains("launch gfpq_range_float_8 on 0, 16 blocks, stream 0x5eed"), "{log:.3000}");
     assert!(log.contains("launch gfpq_apply_double_16 on 0, 3 blocks, stream 0x5eed"), "{log:.3000}");
@@ -271,7 +173,7 @@ fn range() {
 
 #[test]
 fn a_range_in_gpu_memory_grows_without_a_wait() {
-    let (_, log) = run("range", Some(&fakes().1), &[]);
+    let (_, log) = run("range", "both", &[]);
     assert_eq!(log.matches("synchronize").count(), 4, "the test's own alone: {log}");
     assert!(!log.contains("read"), "{log}");
     assert_eq!(log.matches("launch").count(), 8);
@@ -305,7 +207,7 @@ fn current() {
 
 #[test]
 fn contexts_and_pointers() {
-    let (text, log) = run("current", Some(&fakes().1), &[]);
+    let (text, log) = run("current", "both", &[]);
     assert!(text.contains("data is on GPU 1 and the current GPU is 0: call cudaSetDevice(1) first"), "{text}");
     assert!(text.contains("data is in CPU memory: a GPU call takes GPU memory"), "{text}");
     assert_eq!(log.matches("load ptx on 1").count(), 1, "{log}");
@@ -341,12 +243,13 @@ fn threads() {
 
 #[test]
 fn many_threads_on_two_gpus() {
-    let (_, log) = run("threads", Some(&fakes().1), &[]);
+    let (_, log) = run("threads", "both", &[]);
     assert_eq!(log.matches("load").count(), 2, "{log}");
 }
 
 fn refused() {
-    let address = match Path::new(&env::var("LD_LIBRARY_PATH").unwrap_or_default()).join("libcuda.so.1").exists() {
+    let folders = env::var("LD_LIBRARY_PATH").unwrap_or_default();
+    let address = match env::split_paths(&folders).any(|folder| folder.join("libcuda.so.1").exists()) {
         true => Fake::load().allocate(64, 2, 0),
         false => [0u64; 8].as_ptr() as u64,
     };
@@ -368,22 +271,30 @@ fn refused() {
 
 #[test]
 fn every_refusal_says_why_and_what_to_do() {
-    let (driver, both) = fakes();
-    let says = |folder: Option<&Path>, variables: &[(&str, &str)], expected: &str| {
-        let (text, log) = run("refused", folder, variables);
-        assert!(text.contains(expected), "{variables:?}: {text}\n{log}");
+    let says = |folders: &str, variables: &[(&str, &str)], expected: &str| {
+        let (text, log) = run("refused", folders, variables);
+        assert!(text.contains(expected), "{folders} {variables:?}: {text}\n{log}");
     };
-    let fails = |list: &str, expected: &str| says(Some(both), &[("FAKE_CUDA_FAIL", list)], expected);
+    let fails = |list: &str, expected: &str| says("both", &[("FAKE_CUDA_FAIL", list)], expected);
     if cuda::devices().is_err() {
-        says(None, &[], "no NVIDIA driver (libcuda.so.1) on this machine: install it, or use CPU mode");
+        says("", &[], "no NVIDIA driver (libcuda.so.1) on this machine: install it, or use CPU mode");
+        says("stub", &[], "the NVIDIA driver has no cuDriverGetVersion");
     }
+    says("stub both", &[], "success");
     fails("cuInit=100", "the NVIDIA driver sees no GPU: check nvidia-smi");
     fails("cuInit=34", "libcuda.so is the CUDA toolkit's stub");
-    fails("cuInit=999", "starting CUDA: the NVIDIA driver reports CUDA_ERROR_UNKNOWN (fake error 999)");
+    fails("cuInit=999", "CUDA does not start: the NVIDIA driver reports CUDA_ERROR_UNKNOWN (fake error 999); check");
+    fails("cuInit=802", "CUDA_ERROR_SYSTEM_NOT_READY (fake error 802); start NVIDIA's Fabric Manager");
+    fails("cuInit=803", "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH (fake error 803); its library and kernel module differ");
     fails("cuMemAlloc=2", "out of GPU memory: stop what else uses this GPU");
     fails("cuLaunchKernel=719", "starting a kernel: the NVIDIA driver reports CUDA_ERROR_LAUNCH_FAILED");
+    fails("cuLaunchKernel=54321", "starting a kernel: the NVIDIA driver reports error 54321 (fake error 54321)");
     fails("cuStreamSynchronize=700", "waiting for the GPU: the NVIDIA driver reports CUDA_ERROR_ILLEGAL_ADDRESS");
     fails("cuCtxGetCurrent=3", "one forked after its first CUDA call cannot use the GPU");
+    fails(
+        "cuPointerGetAttributes=700",
+        "asking whose a pointer is: the NVIDIA driver reports CUDA_ERROR_ILLEGAL_ADDRESS",
+    );
     // Machine code that the driver refuses, then PTX.
     fails("machine=200", "success");
     fails(
@@ -392,17 +303,84 @@ fn every_refusal_says_why_and_what_to_do() {
          (CUDA_ERROR_INVALID_IMAGE); and the driver, of CUDA 12.4, refuses the PTX built in: \
          CUDA_ERROR_UNSUPPORTED_PTX_VERSION. Update the driver",
     );
-    says(Some(both), &[("FAKE_NVRTC_FAIL", "1")], "success");
+    // What is not the image's fault is not called so.
+    fails("machine=700", "loading the kernels: the NVIDIA driver reports CUDA_ERROR_ILLEGAL_ADDRESS");
+    fails("machine=200,ptx=700", "loading the kernels: the NVIDIA driver reports CUDA_ERROR_ILLEGAL_ADDRESS");
+    says("both", &[("FAKE_NVRTC_FAIL", "1")], "success");
     says(
-        Some(both),
+        "both",
         &[("FAKE_NVRTC_FAIL", "1"), ("FAKE_CUDA_FAIL", "ptx=222")],
         "NVRTC 12.4 fails with code 6: quantise.cu(1): error: as asked for",
     );
-    if cuda::nvrtc::Nvrtc::find().is_err() {
-        says(Some(driver), &[], "success");
-        says(Some(driver), &[("FAKE_CUDA_FAIL", "ptx=218")], "no NVRTC (libnvrtc.so) on this machine; and the driver");
+    if Nvrtc::find(90).is_err() {
+        let no_ptx = [("FAKE_CUDA_FAIL", "ptx=218")];
+        says("driver", &[], "success");
+        says("driver", &no_ptx, "no NVRTC (libnvrtc.so) on this machine; and the driver");
+        says("driver newer", &no_ptx, "NVRTC 13.4 does not know this GPU; and the driver");
+        says("driver older", &no_ptx, "the NVRTC found is older than CUDA 11.2; and the driver");
     } else {
         eprintln!("SKIPPED: this machine has an NVRTC, so how it is without one is not tried");
+    }
+}
+
+/// A newer NVRTC has forgotten older GPUs.
+#[test]
+fn the_newest_nvrtc_that_knows_the_gpu_compiles() {
+    let (text, log) = run("refused", "both newer", &[("FAKE_CUDA_FAIL", "ptx=222")]);
+    assert!(text.contains("success") && log.contains("load machine on 0"), "{text}\n{log}");
+    let mut info = Command::new(env!("CARGO_BIN_EXE_gfpq"));
+    let output = info.arg("info").env("LD_LIBRARY_PATH", library_path("both newer")).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("Fake GPU 0, compute capability 9.0, kernels by NVRTC 12.4\n"), "{text}");
+    assert!(text.contains("Fake GPU 1, compute capability 8.6, kernels from PTX built in\n"), "{text}");
+}
+
+/// Calls that do not wait, on a GPU's tensor of three values.
+fn call_on(fake: &Fake) -> impl Fn(u64) {
+    fake.make_current(0);
+    let data = fake.put(&[1.0f32, 2.0, 3.0], 0, 0).as_ptr() as u64;
+    move |stream| {
+        let job =
+            Tensor { source: data, destination: data, stream, ..tensor(&[0.0f32; 3], &mut [0.0; 3], Width::Eight) };
+        // SAFETY: memory of the fake driver.
+        unsafe { cuda::quantise(&job, Mode::Init, &mut Param::default(), false) }.unwrap();
+    }
+}
+
+fn streams() {
+    let fake = Fake::load();
+    let call = call_on(&fake);
+    call(0xa);
+    call(0xb);
+    call(0xa);
+    fake.synchronize(0xa);
+    call(0xc);
+}
+
+#[test]
+fn streams_do_not_wait_for_one_another() {
+    let (_, log) = run("streams", "both", &[]);
+    assert_eq!(log.matches("allocate").count(), 2, "{log}");
+    let waits: Vec<&str> = log.lines().filter(|line| line.starts_with("wait")).collect();
+    // The third call takes what the first had, and the last what nothing uses any more.
+    assert_eq!(waits, ["wait on stream 0xa", "wait on stream 0xc"], "{log}");
+}
+
+fn reset() {
+    let fake = Fake::load();
+    let call = call_on(&fake);
+    call(STREAM);
+    call(STREAM);
+    fake.reset(0);
+    call(STREAM);
+}
+
+#[test]
+fn a_context_that_is_reset_gets_its_kernels_anew() {
+    // The second is a driver that does not number its contexts.
+    for list in ["", "cuCtxGetId=500"] {
+        let (_, log) = run("reset", "both", &[("FAKE_CUDA_FAIL", list)]);
+        assert_eq!(log.matches("load machine").count(), 2, "{log}");
     }
 }
 
@@ -420,7 +398,7 @@ fn the_tests_for_a_real_gpu_pass_on_this_one() {
     {
         let mut command = Command::new("/usr/bin/python3");
         command.arg(root.join(script)).current_dir(root).env("PYTHONPATH", root.join("scripts"));
-        command.env("GFPQ_LIB", &library).env("LD_LIBRARY_PATH", &fakes().1).env("GFPQ_SHORT", "1");
+        command.env("GFPQ_LIB", &library).env("LD_LIBRARY_PATH", library_path("both")).env("GFPQ_SHORT", "1");
         if script.ends_with("bench_gpu.py") {
             command.args(["--count", "4096", "--repeat", "2"]);
         }

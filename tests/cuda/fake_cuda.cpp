@@ -25,15 +25,24 @@ typedef struct Context* CUcontext;
 typedef struct Function* CUfunction;
 typedef uint64_t CUdeviceptr;
 typedef void* CUstream;
-typedef void* CUevent;
+typedef struct Event* CUevent;
 
+// A context that is reset has another life.
 struct Context {
   int device;
+  int life;
 };
 
 struct Function {
   std::string name;
   CUcontext context;
+  int life;
+};
+
+struct Event {
+  CUcontext context;
+  int life;
+  size_t after;
 };
 
 struct Block {
@@ -45,12 +54,15 @@ struct Block {
 const int kGpus = 2;
 const int kInvalidValue = 1;
 const int kInvalidContext = 201;
+const int kInvalidHandle = 400;
 const int kNotFound = 500;
+const int kNotReady = 600;
 
-Context primaries[kGpus] = {{0}, {1}};
+Context primaries[kGpus] = {{0, 0}, {1, 0}};
 thread_local std::vector<CUcontext> stack;
 std::map<CUdeviceptr, Block> memory;
 std::vector<std::function<void()> > queue;
+size_t queued = 0;
 std::recursive_mutex mutex;
 
 void Log(const char* format, ...) {
@@ -72,6 +84,11 @@ int Injected(const std::string& name) {
   const size_t at = all.find("," + name + "=");
   return at == std::string::npos ? 0 :
       atoi(all.c_str() + at + name.size() + 2);
+}
+
+void Enqueue(const std::function<void()>& work) {
+  queue.push_back(work);
+  ++queued;
 }
 
 CUcontext Current() {
@@ -144,6 +161,12 @@ CUdeviceptr FakeAllocate(size_t size, int kind, int device) {
   return Allocate(size, kind, device);
 }
 
+// For tests: what cuDevicePrimaryCtxReset does to what the context held.
+void FakeReset(int device) {
+  std::lock_guard<std::recursive_mutex> lock(mutex);
+  ++primaries[device].life;
+}
+
 CUresult cuInit(unsigned int) {
   FAKE_BEGIN(cuInit)
   return 0;
@@ -213,7 +236,8 @@ CUresult cuCtxPopCurrent_v2(CUcontext* context) {
 }
 
 CUresult cuCtxGetId(CUcontext context, unsigned long long* id) {
-  *id = 100 + context->device;
+  FAKE_BEGIN(cuCtxGetId)
+  *id = 100 + context->device + 10 * context->life;
   return 0;
 }
 
@@ -244,7 +268,7 @@ CUresult cuModuleLoadData(CUcontext* module, const void* image) {
 CUresult cuModuleGetFunction(CUfunction* function, CUcontext module,
     const char* name) {
   FAKE_IN_CONTEXT(cuModuleGetFunction)
-  *function = new Function{name, module};
+  *function = new Function{name, module, module->life};
   return 0;
 }
 
@@ -259,7 +283,7 @@ CUresult cuMemsetD8Async(CUdeviceptr address, unsigned char value,
     size_t size, CUstream stream) {
   FAKE_IN_CONTEXT(cuMemsetD8Async)
   Log("set %zu on stream %p", size, stream);
-  queue.push_back(std::bind(memset, reinterpret_cast<void*>(address), value,
+  Enqueue(std::bind(memset, reinterpret_cast<void*>(address), value,
       size));
   return 0;
 }
@@ -268,26 +292,33 @@ CUresult cuMemcpyDtoHAsync_v2(void* to, CUdeviceptr from, size_t size,
     CUstream stream) {
   FAKE_IN_CONTEXT(cuMemcpyDtoHAsync)
   Log("read %zu on stream %p", size, stream);
-  queue.push_back(std::bind(memcpy, to, reinterpret_cast<void*>(from), size));
+  Enqueue(std::bind(memcpy, to, reinterpret_cast<void*>(from), size));
   return 0;
 }
 
 CUresult cuEventCreate(CUevent* event, unsigned int) {
   FAKE_IN_CONTEXT(cuEventCreate)
-  *event = new int;
+  *event = new Event{Current(), Current()->life, 0};
   return 0;
 }
 
-CUresult cuEventRecord(CUevent, CUstream stream) {
+CUresult cuEventRecord(CUevent event, CUstream stream) {
   FAKE_IN_CONTEXT(cuEventRecord)
   Log("record on stream %p", stream);
-  return 0;
+  event->after = queued;
+  return event->life == event->context->life ? 0 : kInvalidHandle;
 }
 
-CUresult cuStreamWaitEvent(CUstream stream, CUevent, unsigned int) {
+CUresult cuEventQuery(CUevent event) {
+  FAKE_IN_CONTEXT(cuEventQuery)
+  return event->life != event->context->life ? kInvalidHandle :
+      event->after > queued - queue.size() ? kNotReady : 0;
+}
+
+CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned int) {
   FAKE_IN_CONTEXT(cuStreamWaitEvent)
   Log("wait on stream %p", stream);
-  return 0;
+  return event->life == event->context->life ? 0 : kInvalidHandle;
 }
 
 CUresult cuStreamSynchronize(CUstream stream) {
@@ -307,6 +338,9 @@ CUresult cuLaunchKernel(CUfunction function, unsigned int blocks,
       threads != gfpq::kThreads) {
     return kInvalidValue;
   }
+  if (function->life != Current()->life) {
+    return kInvalidHandle;
+  }
   const bool range = function->name.find("range") != std::string::npos;
   Log("launch %s on %d, %u blocks, stream %p, source %p, destination %p, "
       "count %llu", function->name.c_str(), Current()->device, blocks, stream,
@@ -316,7 +350,7 @@ CUresult cuLaunchKernel(CUfunction function, unsigned int blocks,
   if (!kernel) {
     return kNotFound;
   }
-  queue.push_back(std::bind(host::Run, blocks, threads, kernel));
+  Enqueue(std::bind(host::Run, blocks, threads, kernel));
   return 0;
 }
 
@@ -337,7 +371,7 @@ CUresult cuStreamDestroy_v2(CUstream) {
 
 CUresult cuStreamQuery(CUstream) {
   std::lock_guard<std::recursive_mutex> lock(mutex);
-  return queue.empty() ? 0 : 600;
+  return queue.empty() ? 0 : kNotReady;
 }
 
 CUresult cuEventElapsedTime(float* milliseconds, CUevent, CUevent) {
@@ -375,14 +409,25 @@ CUresult cuMemcpyDtoH_v2(void* to, CUdeviceptr from, size_t size) {
 CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t size,
     CUstream) {
   FAKE_IN_CONTEXT(cuMemcpyDtoDAsync)
-  queue.push_back(std::bind(memcpy, reinterpret_cast<void*>(to),
+  Enqueue(std::bind(memcpy, reinterpret_cast<void*>(to),
       reinterpret_cast<void*>(from), size));
   return 0;
 }
 
-CUresult cuGetErrorName(CUresult, const char** name) {
-  *name = "CUDA_ERROR_FAKE";
-  return 0;
+// Null for a code that this driver does not know.
+CUresult cuGetErrorName(CUresult code, const char** name) {
+  static const std::map<CUresult, const char*> names = {
+      {200, "CUDA_ERROR_INVALID_IMAGE"},
+      {218, "CUDA_ERROR_INVALID_PTX"},
+      {222, "CUDA_ERROR_UNSUPPORTED_PTX_VERSION"},
+      {700, "CUDA_ERROR_ILLEGAL_ADDRESS"},
+      {719, "CUDA_ERROR_LAUNCH_FAILED"},
+      {802, "CUDA_ERROR_SYSTEM_NOT_READY"},
+      {803, "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH"},
+      {999, "CUDA_ERROR_UNKNOWN"}};
+  const std::map<CUresult, const char*>::const_iterator at = names.find(code);
+  *name = at == names.end() ? NULL : at->second;
+  return at == names.end() ? kInvalidValue : 0;
 }
 
 CUresult cuGetErrorString(CUresult code, const char** text) {

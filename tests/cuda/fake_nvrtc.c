@@ -1,5 +1,6 @@
-// A compiler, libnvrtc.so.12, whose machine code for any source is an ELF
-// file's first bytes. FAKE_NVRTC_FAIL makes it fail.
+// A compiler, libnvrtc.so.MAJOR, whose machine code for any source is an ELF
+// file's first bytes. It knows the architectures NEWEST and NEWEST - 10.
+// FAKE_NVRTC_FAIL makes it fail.
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,7 +8,7 @@ static const char kImage[] = "\x7f" "ELF fake";
 static const char kLog[] = "quantise.cu(1): error: as asked for";
 
 int nvrtcVersion(int* major, int* minor) {
-  *major = 12;
+  *major = MAJOR;
   *minor = 4;
   return 0;
 }
@@ -18,8 +19,8 @@ int nvrtcGetNumSupportedArchs(int* count) {
 }
 
 int nvrtcGetSupportedArchs(int* list) {
-  list[0] = 90;
-  list[1] = 80;
+  list[0] = NEWEST;
+  list[1] = NEWEST - 10;
   return 0;
 }
 

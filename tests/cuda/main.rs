@@ -3,6 +3,7 @@
 mod arithmetic;
 mod compile;
 mod fake;
+mod fakes;
 
 #[path = "../quant/random.rs"]
 mod random;

@@ -1,10 +1,12 @@
 //! The patch on small trees of our own making; scripts/check_tree.sh does the same on a real Caffe.
 
+mod cuda;
 mod refusals;
 mod stock;
 mod trips;
 
 use std::collections::BTreeMap;
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -64,6 +66,11 @@ impl Scene {
         self.folder.path().join("GFPQLibs")
     }
 
+    /// Where programs are looked for first.
+    fn bin(&self) -> PathBuf {
+        self.folder.path().join("cuda/bin")
+    }
+
     fn write(&self, path: &str, content: &str) {
         write(&self.tree().join(path), content.as_bytes());
     }
@@ -97,6 +104,8 @@ impl Scene {
         let (verb, options) = arguments.split_first().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_gfpq"));
         command.args(["patch", verb]).arg(self.tree()).args(options);
+        let path = env::var_os("PATH").unwrap_or_default();
+        command.env("PATH", env::join_paths([self.bin()].into_iter().chain(env::split_paths(&path))).unwrap());
         if *verb == "apply" {
             command.arg("--libs").arg(self.libs());
         }

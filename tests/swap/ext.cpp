@@ -77,10 +77,10 @@ void Refusals() {
 }
 
 // What the CPU cannot read, as GPU memory is.
-void Unreadable() {
-  const size_t count = 1 << 20;
-  void* const pages = mmap(NULL, count * sizeof(float), PROT_NONE,
-      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+void Unreadable(size_t count) {
+  const size_t size = count * sizeof(float);
+  void* const pages = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS,
+      -1, 0);
   float* const foreign = static_cast<float*>(pages);
   std::vector<float> data(count, 1.5f);
   const std::vector<float> original = data;
@@ -96,7 +96,9 @@ void Unreadable() {
   Check(Same(data, original), "data untouched", 8, count);
   Check(memcmp(&param, &before, sizeof(param)) == 0, "parameter untouched", 8,
       count);
-  munmap(pages, count * sizeof(float));
+  Check(HI_GFPQ_QuantAndDeQuant(foreign, 0, 8, &param) == GFPQ_SUCCESS,
+      "no values", 8, 0);
+  munmap(pages, size);
 }
 
 }  // namespace
@@ -111,7 +113,8 @@ int main() {
     }
   }
   Refusals();
-  Unreadable();
+  Unreadable(1);
+  Unreadable(1 << 20);
   printf("ext: %d checks, %d failed\n", calls, failures);
   return failures == 0 ? 0 : 1;
 }

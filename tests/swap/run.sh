@@ -31,6 +31,6 @@ for lib in libgfpq libgfpq_gpu; do
 done
 g++ "${flags[@]}" tests/swap/ext.cpp -L"$libs/lib" -lgfpq -o "$scratch/ext"
 LD_LIBRARY_PATH=$libs/lib "$scratch/ext" 2> "$scratch/errors.txt"
-[ "$(grep -c '^\[ERR\]\[\(HI_\)\?GFPQ_' "$scratch/errors.txt")" -eq 7 ]
-[ "$(grep -c 'for GPU memory call the function of this name that ends in _GPU' "$scratch/errors.txt")" -eq 3 ]
+[ "$(grep -c '^\[ERR\]\[\(HI_\)\?GFPQ_' "$scratch/errors.txt")" -eq 10 ]
+[ "$(grep -c 'for GPU memory call the function of this name that ends in _GPU' "$scratch/errors.txt")" -eq 6 ]
 echo "swap: $(wc -l < "$scratch/ours.txt") calls, the same with the vendor's library and ours, shared and static"

@@ -77,7 +77,7 @@ def run(*command):
         sys.exit(f"digits.py: {' '.join(map(str, command))} failed in {os.getcwd()}:\n{done.stderr}")
 
 
-def run_seed(example, seed, gfpq):
+def run_seed(example, seed, gfpq, gpu):
     """Runs one seed in the working folder, and returns its accuracies by (bits, stage)."""
     write_data(example, seed, pathlib.Path())
     for file in HERE.glob(f"{example}_*.prototxt"):
@@ -91,6 +91,8 @@ def run_seed(example, seed, gfpq):
     result = {}
     for bits in BITS:
         options = ["--bits", bits, "--seed", seed, "--caffe", CAFFE, "--gfpq", gfpq, *OPTIONS.get(example, [])]
+        if gpu is not None:
+            options += ["--gpu", gpu]
         shutil.rmtree(f"bits{bits}", ignore_errors=True)
         run(sys.executable, FINETUNE, solver, weights, "-o", f"bits{bits}", *options)
         for row in json.loads(pathlib.Path(f"bits{bits}/results.json").read_text()):
@@ -121,10 +123,15 @@ def main():
     parser.add_argument("--examples", nargs="+", choices=EXAMPLES, default=EXAMPLES)
     parser.add_argument("--seeds", type=int, default=5, help="how many")
     parser.add_argument("--first-seed", type=int, default=1)
+    parser.add_argument("--gpu", type=int, metavar="ID", help="compute on this GPU; otherwise on the CPU")
     arguments = parser.parse_args()
     gfpq = os.path.abspath(arguments.gfpq)
     out = arguments.out.resolve()
-    caffe.set_mode_cpu()
+    if arguments.gpu is None:
+        caffe.set_mode_cpu()
+    else:
+        caffe.set_device(arguments.gpu)
+        caffe.set_mode_gpu()
 
     report = {}
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
@@ -135,7 +142,7 @@ def main():
         if not done.exists():
             folder.mkdir(parents=True, exist_ok=True)
             os.chdir(folder)
-            rows = run_seed(example, seed, gfpq)
+            rows = run_seed(example, seed, gfpq, arguments.gpu)
             done.write_text(json.dumps([[bits, stage, value] for (bits, stage), value in rows.items()]))
         for bits, stage, value in json.loads(done.read_text()):
             report.setdefault(example, {}).setdefault((bits, stage), []).append(value)

@@ -17,7 +17,9 @@
 #define GFPQ_ERR_GENERIC 0xFFFF0000
 // A bit width other than 8 and 16, or a parameter that no call wrote.
 #define GFPQ_ERR_BAD_FORMAT 0xFFFF0005
-// A null or misaligned pointer, or an unknown mode.
+// An unknown mode, or a pointer that is null, misaligned, or to memory that the
+// call is not for: a GPU's for a CPU call, the CPU's or another GPU's for a GPU
+// call.
 #define GFPQ_ERR_BAD_PARAMETERS 0xFFFF0006
 #define GFPQ_ERR_OUT_OF_MEMORY 0xFFFF000C
 #define GFPQ_ERR_SHORT_BUFFER 0xFFFF0010

@@ -7,21 +7,38 @@
 
 namespace caffe {
 
-// Nothing here waits for the GPU. In training the range stays in GPU memory,
-// and is looked at where the CPU has it, as after loading a model; in testing
-// it is fixed, and a copy of it from the GPU is made once.
+// A word that the GPU can write and the CPU look at without waiting. Not a
+// SyncedMemory: Caffe has not always pinned those.
+static shared_ptr<unsigned int> NewPinnedWord() {
+  void* word = NULL;
+  CUDA_CHECK(cudaHostAlloc(&word, sizeof(unsigned int),
+      cudaHostAllocPortable));
+  const shared_ptr<unsigned int> pinned(static_cast<unsigned int*>(word),
+      cudaFreeHost);
+  *pinned = 0;
+  return pinned;
+}
+
+// Nothing here waits for the GPU, but that the range is looked at before the
+// first batch, wherever it is: a solver for several GPUs has moved it to its
+// own. Later it stays in GPU memory in training, to be looked at where the CPU
+// has it, as after loading a model; in testing it is fixed.
 template <typename Dtype>
 void QuantLayer<Dtype>::Forward_gpu(const vector<Blob<Dtype>*>& bottom,
       const vector<Blob<Dtype>*>& top) {
   Blob<Dtype>* const range = this->blobs_[0].get();
   if (enabled_) {
+    if (!gpu_found_nonfinite_) {
+      gpu_found_nonfinite_ = NewPinnedWord();
+    }
     WarnIfGpuFoundNonfinite();
   }
-  if (enabled_ && this->phase_ == TRAIN &&
-      range->data()->head() != SyncedMemory::HEAD_AT_GPU) {
+  if (enabled_ && this->phase_ == TRAIN && (!looked_at_range_ ||
+      range->data()->head() != SyncedMemory::HEAD_AT_GPU)) {
     for (int i = 0; i < bottom.size(); ++i) {
       LoadRange(i);
     }
+    looked_at_range_ = true;
   }
   for (int i = 0; i < bottom.size(); ++i) {
     const int count = bottom[i]->count();
@@ -31,8 +48,7 @@ void QuantLayer<Dtype>::Forward_gpu(const vector<Blob<Dtype>*>& bottom,
       caffe_copy(count, bottom_data, top_data);
       continue;
     }
-    unsigned int* nonfinite =
-        static_cast<unsigned int*>(gpu_found_nonfinite_->mutable_cpu_data());
+    unsigned int* nonfinite = gpu_found_nonfinite_.get();
     if (this->phase_ == TRAIN) {
       CheckCode(GFPQ_QuantAndDeQuantRange_GPU(bottom_data, top_data, count,
           bits_, range->mutable_gpu_data() + i * RANGE_COLUMNS, nonfinite),

@@ -17,7 +17,8 @@ const char* gfpqGetErrorString(int code) {
   case GFPQ_ERR_BAD_FORMAT:
     return "bad bit width or damaged range";
   case GFPQ_ERR_BAD_PARAMETERS:
-    return "null pointer or unknown mode";
+    return "unknown mode, or a pointer that is null, misaligned or of the CPU "
+        "or GPU that the call is not for";
   case GFPQ_ERR_OUT_OF_MEMORY:
     return "out of memory";
   case GFPQ_ERR_SHORT_BUFFER:

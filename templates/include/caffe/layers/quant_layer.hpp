@@ -47,7 +47,8 @@ class QuantLayer : public Layer<Dtype> {
    *     the data is passed through.
    */
   explicit QuantLayer(const LayerParameter& param)
-      : Layer<Dtype>(param), warned_unseen_(false), warned_nonfinite_(false) {}
+      : Layer<Dtype>(param), warned_unseen_(false), warned_nonfinite_(false),
+        looked_at_range_(false) {}
   virtual void LayerSetUp(const vector<Blob<Dtype>*>& bottom,
       const vector<Blob<Dtype>*>& top);
   virtual void Reshape(const vector<Blob<Dtype>*>& bottom,
@@ -88,8 +89,10 @@ class QuantLayer : public Layer<Dtype> {
   bool enabled_;
   bool warned_unseen_;
   bool warned_nonfinite_;
+  /// Whether training on the GPU has looked at the range that it began with.
+  bool looked_at_range_;
   /// Pinned memory that the GPU sets to 1 when it finds a NaN or infinity.
-  shared_ptr<SyncedMemory> gpu_found_nonfinite_;
+  shared_ptr<unsigned int> gpu_found_nonfinite_;
 };
 
 }  // namespace caffe

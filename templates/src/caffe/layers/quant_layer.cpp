@@ -141,11 +141,7 @@ void QuantLayer<Dtype>::WarnIfNonfinite(const Blob<Dtype>& blob) {
 
 template <typename Dtype>
 void QuantLayer<Dtype>::WarnIfGpuFoundNonfinite() {
-  if (!gpu_found_nonfinite_) {
-    gpu_found_nonfinite_.reset(new SyncedMemory(sizeof(unsigned int)));
-  }
-  const volatile unsigned int* found =
-      static_cast<const unsigned int*>(gpu_found_nonfinite_->cpu_data());
+  const volatile unsigned int* found = gpu_found_nonfinite_.get();
   if (*found && !warned_nonfinite_) {
     warned_nonfinite_ = true;
     LOG(WARNING) << "Layer " << this->layer_param_.name() << " has quantized "

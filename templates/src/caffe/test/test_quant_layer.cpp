@@ -51,6 +51,8 @@ class QuantLayerTest : public MultiDeviceTest<TypeParam> {
     FillCount(blob_bottom_);
     blob_bottom_vec_.push_back(blob_bottom_);
     blob_top_vec_.push_back(blob_top_);
+    // A fork of a process that has used the GPU cannot.
+    ::testing::GTEST_FLAG(death_test_style) = "threadsafe";
   }
   virtual ~QuantLayerTest() {
     delete blob_bottom_;
@@ -343,6 +345,19 @@ TYPED_TEST(QuantLayerTest, TestRangeOfOtherWidthFails) {
   param.mutable_blobs()->CopyFrom(trained.blobs());
   QuantLayer<Dtype> layer(param);
   EXPECT_DEATH(this->Run(&layer), "my_quant.*stored range is one of 8 bits");
+}
+
+TYPED_TEST(QuantLayerTest, TestTrainOnRangeOfOtherWidthFails) {
+  typedef typename TypeParam::Dtype Dtype;
+  QuantLayer<Dtype> layer(this->Param("quant_param { quant_bits: 16 }", TRAIN));
+  layer.SetUp(this->blob_bottom_vec_, this->blob_top_vec_);
+  layer.blobs()[0]->mutable_cpu_data()[0] = 8;
+  if (Caffe::mode() == Caffe::GPU) {
+    // As a solver for several GPUs leaves it.
+    layer.blobs()[0]->mutable_gpu_data();
+  }
+  EXPECT_DEATH(layer.Forward(this->blob_bottom_vec_, this->blob_top_vec_),
+      "my_quant.*stored range is one of 8 bits");
 }
 
 TYPED_TEST(QuantLayerTest, TestBadBitsFail) {

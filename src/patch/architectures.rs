@@ -1,0 +1,117 @@
+//! CUDA_ARCH of a Makefile.config that was written for another CUDA.
+
+use std::ops::Range;
+
+use super::cuda::Cuda;
+use super::makefile::{assigns, sets};
+use super::text::Text;
+
+/// The edit's name among the compatibility edits.
+pub const NAME: &str = "cuda-architectures";
+/// What it is for.
+pub const REASON: &str = "nvcc refuses some of the architectures that CUDA_ARCH lists";
+
+/// Drops from CUDA_ARCH what this nvcc refuses, and says whether there was any. Where nothing is left, what the machine
+/// asks for takes its place.
+pub fn drop_refused(text: &mut Text, cuda: &Cuda) -> bool {
+    if cuda.known.is_empty() || sets(text, "CPU_ONLY", "1") {
+        return false;
+    }
+    let lines: Vec<usize> =
+        text.lines().filter(|(_, line)| assigns(line.trim_start(), "CUDA_ARCH")).map(|(at, _)| at).collect();
+    let mut edited = false;
+    // From the end, so that offsets stay.
+    for at in lines.into_iter().rev() {
+        let line = at..text.end_of_logical_line(at);
+        if let Some(kept) = without_refused(&text.as_str()[line.clone()], cuda) {
+            text.replace(line, &kept.replace("\r\n", "\n"));
+            edited = true;
+        }
+    }
+    edited
+}
+
+/// The assignment without what is refused, `None` if nothing is.
+fn without_refused(line: &str, cuda: &Cuda) -> Option<String> {
+    let all = entries(line);
+    let is_kept = |entry: &Range<usize>| {
+        architecture(&line[entry.clone()]).is_none_or(|architecture| cuda.known.contains(&architecture))
+    };
+    if all.iter().all(is_kept) {
+        return None;
+    }
+    let (first, last) = (all.first()?, all.last()?);
+    let mut kept = String::new();
+    for (i, entry) in all.iter().enumerate().filter(|(_, entry)| is_kept(entry)) {
+        if !kept.is_empty() {
+            kept += &line[all[i - 1].end..entry.start];
+        }
+        kept += &line[entry.clone()];
+    }
+    let (head, tail) = (&line[..first.start], &line[last.end..]);
+    if !kept.is_empty() {
+        return Some(format!("{head}{kept}{tail}"));
+    }
+    // What adds to a list may add nothing.
+    Some(if head.contains("+=") { String::new() } else { format!("{head}{}{tail}", cuda.gencode()) })
+}
+
+/// Where `-gencode arch=compute_…,code=…` stand.
+fn entries(line: &str) -> Vec<Range<usize>> {
+    const OPTION: &str = "-gencode";
+    let code = &line[..line.find('#').unwrap_or(line.len())];
+    let entry = |(start, _)| {
+        let after = start + OPTION.len();
+        let value = after + code[after..].find(|c: char| c != '=' && !c.is_whitespace())?;
+        let length = code[value..].find(char::is_whitespace).unwrap_or(code.len() - value);
+        Some(start..value + length)
+    };
+    code.match_indices(OPTION).filter_map(entry).collect()
+}
+
+/// 60 of `arch=compute_60,…`; `None` for one with a letter, as 90a, which only its own GPU is listed without.
+fn architecture(entry: &str) -> Option<u32> {
+    let rest = entry.split("arch=compute_").nth(1)?;
+    rest.split(',').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cuda::HostCompiler;
+    use super::*;
+
+    fn edited(source: &str, known: &[u32]) -> Option<String> {
+        let (root, version, compiler) = ("/c".into(), "12.0".into(), HostCompiler::Default);
+        let cuda = Cuda { root, version, known: known.into(), gpus: vec![75], compiler };
+        let mut text = Text::from_bytes(source.as_bytes());
+        drop_refused(&mut text, &cuda).then(|| String::from_utf8(text.to_bytes()).unwrap())
+    }
+
+    const STOCK: &str = "X := 1\nCUDA_ARCH := -gencode arch=compute_20,code=sm_20 \\\n\t\t-gencode arch=compute_20,code=sm_21 \\\n\
+                         \t\t-gencode arch=compute_50,code=sm_50 \\\n\t\t-gencode arch=compute_61,code=sm_61 \\\n\
+                         \t\t-gencode arch=compute_61,code=compute_61\nBLAS := open\n";
+
+    #[test]
+    fn what_nvcc_knows_stays() {
+        let expected = "X := 1\nCUDA_ARCH := -gencode arch=compute_50,code=sm_50 \\\n\t\t-gencode arch=compute_61,code=sm_61 \\\n\
+                        \t\t-gencode arch=compute_61,code=compute_61\nBLAS := open\n";
+        assert_eq!(edited(STOCK, &[50, 61, 75]).as_deref(), Some(expected));
+        assert_eq!(edited(expected, &[50, 61, 75]), None);
+        assert_eq!(edited(STOCK, &[]), None);
+        assert_eq!(edited(&format!("CPU_ONLY := 1\n{STOCK}"), &[50]), None);
+        let last = edited(&STOCK.replace('\n', "\r\n"), &[50, 75]).unwrap();
+        assert_eq!(last, "X := 1\r\nCUDA_ARCH := -gencode arch=compute_50,code=sm_50\r\nBLAS := open\r\n");
+        assert_eq!(edited("CUDA_ARCH := -gencode=arch=compute_90a,code=sm_90a -arch=sm_20\n", &[50]), None);
+    }
+
+    #[test]
+    fn an_empty_list_becomes_the_machines() {
+        let all = "-gencode arch=compute_75,code=sm_75 \\\n\t\t-gencode arch=compute_75,code=compute_75";
+        assert_eq!(edited(STOCK, &[75, 90]).unwrap(), format!("X := 1\nCUDA_ARCH := {all}\nBLAS := open\n"));
+        let source = "CUDA_ARCH := -gencode arch=compute_75,code=sm_75\nCUDA_ARCH += -gencode=arch=compute_20,code=sm_20\nX := 1\n";
+        assert_eq!(
+            edited(source, &[75]).as_deref(),
+            Some("CUDA_ARCH := -gencode arch=compute_75,code=sm_75\nX := 1\n")
+        );
+    }
+}
