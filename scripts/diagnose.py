@@ -144,7 +144,7 @@ def work(arguments):
                   f"{found} of {len(subject.origin)} ranges were taken from these samples.",
     }
     diagnosis = report.Diagnosis(subject, judge, modes, layers, ranked, tried,
-                                 sensitivity.advise(judge, modes["data and weights"], tried), findings, about)
+                                 sensitivity.advise(judge, modes["data and weights"], tried, ranked), findings, about)
     report.write(diagnosis, arguments.out)
     print("\n".join(diagnosis.lines()))
     print(f"The report is {arguments.out / 'report.html'}")

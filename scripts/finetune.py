@@ -57,7 +57,8 @@ def parse_arguments():
         parser.error("give SOLVER, WEIGHTS and -o OUT, or --resume OUT")
     if arguments.fold and arguments.data_only:
         parser.error("--fold is about weights, and --data-only leaves them float")
-    if arguments.resume is not None and (arguments.solver or arguments.out):
+    anew = [action for action in parser._actions if action.dest not in ("help", "resume", "caffe", "gpu", "gfpq")]
+    if arguments.resume is not None and any(getattr(arguments, action.dest) != action.default for action in anew):
         parser.error("--resume OUT goes on with the solver, weights and options that OUT was begun with")
     return arguments
 
@@ -97,6 +98,12 @@ class Run:
     def calibrated(self):
         return self.out / "calibrated.caffemodel"
 
+    def warn_of_folding(self):
+        if self.settings.get("unfolded"):
+            print("finetune.py: the net has BatchNorm, which the NNIE's compiler folds into the weights before it "
+                  "quantises them; the figures here are those of unfolded weights. Train with --fold, or give what "
+                  "`gfpq model fold` makes of net and weights", file=sys.stderr)
+
     def evaluate(self, nets, weights, note):
         """The test figures of a model, always on the same test batches."""
         print(f"testing: {note}", file=sys.stderr)
@@ -130,6 +137,9 @@ class Run:
                                arguments.fold, arguments.freeze_batch_norm)
 
         param = solver.quiet(user.quantised(change, nets.resolve()))
+        settings["unfolded"] = not arguments.data_only and not arguments.fold and any(
+            layer.type == "BatchNorm" for net in tests for layer in net.layer)
+        self.warn_of_folding()
         iterations = arguments.iterations or max(1, param.max_iter // 2)
         settings["base_lr"] = arguments.base_lr or param.base_lr / 10
         settings["schedule"] = {
@@ -182,6 +192,7 @@ class Run:
         levels = [(name, settings[name]) for name in ("float", "quantised")]
         progress = Progress(schedule.iterations, done, outputs)
         try:
+            self.snapshots.reserve(built)
             return training.train(built, own.param, schedule, self.snapshots, curves, progress,
                                   lambda: curves.draw(self.out / "curves.png", outputs, levels))
         finally:
@@ -220,6 +231,7 @@ class Run:
                 lost = "" if stage == "float" else f" ({output.lost(base, value)})"
                 cells.append(f"{output.show(value)}{lost}".rjust(width))
             print(f"{stage:<10}" + "".join(cells))
+        self.warn_of_folding()
         print(f"In brackets: lost against float. The retrained model is {retrained}, its nets are in {out / 'nets'}.")
 
 
@@ -247,9 +259,10 @@ def resume(arguments):
         raise Problem(f"{out}/run.json is damaged") from None
     if not os.path.isdir(settings["folder"]):
         raise Problem(f"{settings['folder']}, where this training was begun, is gone")
-    caffe = tree.load_caffe(arguments.caffe, arguments.gpu)
-    # Data sources in the nets are relative to it.
+    # Data sources in the nets are relative to it, and so was what the options named.
     os.chdir(settings["folder"])
+    given = settings["options"]
+    caffe = tree.load_caffe(arguments.caffe or given["caffe"], given["gpu"] if arguments.gpu is None else arguments.gpu)
     if settings["out"] != str(out):
         param = model.read_text(out / "solver.prototxt", caffe.proto.caffe_pb2.SolverParameter())
         model.write_text(out / "solver.prototxt", solver.moved(param, settings["out"], out))
@@ -262,7 +275,7 @@ def work(arguments):
     run = begin(arguments) if arguments.resume is None else resume(arguments)
     if not run.train():
         done = (run.snapshots.iterations() or [0])[-1]
-        print(f"finetune.py: interrupted; snapshot at iteration {done}. Go on with: finetune.py --resume {run.out}",
+        print(f"finetune.py: interrupted; snapshot at iteration {done}. Go on with: {sys.argv[0]} --resume {run.out}",
               file=sys.stderr)
         return guard.INTERRUPTED
     run.finish()

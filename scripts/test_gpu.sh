@@ -38,7 +38,7 @@ quant_does_not_wait() {
 
 training() {
   PYTHONPATH=$caffe/python "$python" scripts/sample/digits/digits.py "$scratch/digits" --gfpq "$gfpq" --gpu 0 \
-    --examples lenet --seeds 1 --retrain-iterations 200 &&
+    --examples lenet --seeds 1 &&
     "$python" - "$scratch/digits/report.json" <<'PYTHON'
 import json, sys
 

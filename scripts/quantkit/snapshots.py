@@ -45,7 +45,7 @@ class Snapshots:
     def take(self, solver):
         """Snapshots the solver. Raises a Problem, and leaves earlier snapshots, where the disk does not take it."""
         try:
-            self._reserve(solver)
+            self.reserve(solver)
             solver.snapshot()
             written = [f"{self.prefix}_iter_{solver.iter}.{kind}" for kind in ("caffemodel", "solverstate")]
             weights, state = self._files(solver.iter)
@@ -64,14 +64,20 @@ class Snapshots:
             for path in self._files(old):
                 path.unlink(missing_ok=True)
 
-    def _reserve(self, solver):
-        """Fails where a snapshot's bytes do not fit."""
+    def reserve(self, solver):
+        """Raises a Problem where a snapshot's bytes do not fit."""
         weights = sum(blob.data.nbytes for blobs in solver.net.params.values() for blob in blobs)
         # The model, and a solver's history of at most two blobs for each of its own.
         size = 3 * weights + 2**20
-        with open(self.part / "room", "wb") as file:
-            os.posix_fallocate(file.fileno(), 0, size)
-        (self.part / "room").unlink()
+        room = self.part / "room"
+        try:
+            with open(room, "wb") as file:
+                os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            raise Problem(f"no snapshot at iteration {solver.iter}: {self.folder} has no room for {size / 1e6:.1f} MB: "
+                          f"{error.strerror}") from None
+        finally:
+            room.unlink(missing_ok=True)
 
     def restore(self, solver, iteration):
         weights, state = self._files(iteration)

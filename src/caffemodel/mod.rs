@@ -24,7 +24,7 @@ pub use model::{Blob, Layer, Model};
 pub use quantise::{QuantisedLayer, QuantisedModel, quantise};
 pub use ranges::{BlobInfo, DataRange, LayerInfo, Parameters, Range, Spread, Use, WeightRange, info, parameters};
 
-use crate::prototxt::EditError;
+use crate::prototxt::{EditError, has_weights};
 use crate::prototxt::net::Net;
 
 /// Why a model could not be read, or not be changed.
@@ -49,7 +49,7 @@ pub enum Error {
         reason: String,
     },
     /// A model of another net.
-    #[error("no layer of the net has blobs in the weights file (whose layers are {0}): they are of different nets")]
+    #[error("most layers of the net have no blobs in the weights file (whose layers are {0}): they are of different nets")]
     Strangers(String),
     /// A layer whose weights are to be quantised in both widths.
     #[error("there are layers of the name `{0}` in both 8 and 16 bit, and they have the same weights: make them agree")]
@@ -65,9 +65,12 @@ impl Model {
         if self.is_old() { Err(Error::OldModel) } else { self.is_of(net) }
     }
 
-    /// Whether this is a model of a net.
+    /// Whether this is a model of a net: one may lack a layer that the net has got since, but not most of them.
     fn is_of(&self, net: &Net) -> Result<(), Error> {
-        if net.layers.iter().any(|layer| self.with_blobs(&layer.name).next().is_some()) {
+        let weighted = || net.layers.iter().filter(|layer| has_weights(&layer.kind));
+        let known = weighted().filter(|layer| self.with_blobs(&layer.name).next().is_some()).count();
+        let any = net.layers.iter().any(|layer| self.with_blobs(&layer.name).next().is_some());
+        if any && 2 * known >= weighted().count() {
             return Ok(());
         }
         let names = self.layers().iter().filter(|layer| !layer.blobs.is_empty()).map(|layer| layer.name.to_string());

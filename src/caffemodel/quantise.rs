@@ -9,7 +9,7 @@ use super::affine::{Places, the_record, usable_maps};
 use super::blob::Values;
 use super::edit::ModelEdits;
 use super::model::Model;
-use crate::prototxt::fold::{self, Chain};
+use crate::prototxt::fold::{self, Chain, Chains};
 use crate::prototxt::net::Net;
 use crate::prototxt::{Document, WeightBits, weight_bits};
 use crate::quant::{self, Bits, Mode, Param};
@@ -52,14 +52,13 @@ pub fn quantise<'m>(document: &Document, model: &'m Model, otherwise: Bits) -> R
     model.is_for(&net)?;
     let chosen = weight_bits(document, &net, otherwise)?;
     let mut result = QuantisedModel { model: ModelEdits::new(model), layers: Vec::new(), warnings: Vec::new() };
-    let chains = match chosen.iter().any(|choice| choice.is_folded) {
-        true => {
-            let found = fold::chains(document)?;
-            result.warnings.extend(found.left.iter().map(|left| not_folded(&net, left.layer, &left.reason)));
-            found.chains
-        }
-        false => Vec::new(),
-    };
+    let found = fold::chains(document)?;
+    if chosen.iter().any(|choice| choice.is_folded) {
+        result.warnings.extend(found.left.iter().map(|left| not_folded(&net, left.layer, &left.reason)));
+    }
+    let as_they_are = chosen.iter().filter(|choice| !choice.is_folded).map(|choice| choice.layer);
+    result.warnings.extend(fold_first(&found, as_they_are));
+    let chains = found.chains;
     let mut done: HashMap<&BString, Bits> = HashMap::new();
     for WeightBits { layer: number, bits, is_folded } in chosen {
         let layer = &net.layers[number];
@@ -96,6 +95,22 @@ pub fn quantise<'m>(document: &Document, model: &'m Model, otherwise: Bits) -> R
 struct Factors {
     factors: Vec<f32>,
     places: Places,
+}
+
+/// The NNIE's compiler folds what `chains` lists before it quantises weights: those of `layers`, in a net that has it
+/// yet, are not what the chip will have.
+pub fn fold_first(chains: &Chains, layers: impl IntoIterator<Item = usize>) -> Option<String> {
+    let names: Vec<String> = layers
+        .into_iter()
+        .filter(|&layer| chains.chains.iter().any(|chain| chain.layer == layer))
+        .map(|layer| format!("`{}`", chains.net.layers[layer].name))
+        .collect();
+    let first = names.first()?;
+    let more = if names.len() > 1 { format!(" and {} more", names.len() - 1) } else { String::new() };
+    Some(format!(
+        "the weights of {first}{more} are taken as they are, and the chip has them with BatchNorm and Scale folded in: \
+         give what `gfpq model fold` writes"
+    ))
 }
 
 /// Weights are quantised as they are where a net asks for more.

@@ -4,8 +4,9 @@ use bstr::BString;
 
 use super::Error;
 use super::model::Model;
+use super::quantise::fold_first;
 use crate::prototxt::net::{Net, Producer};
-use crate::prototxt::{COMPUTED, Document, QUANT, weight_bits};
+use crate::prototxt::{COMPUTED, Document, QUANT, fold, has_weights, weight_bits};
 use crate::quant::{self, Bits, Mode, Param};
 
 /// What a blob's values are.
@@ -132,7 +133,7 @@ pub fn info(model: &Model) -> Vec<LayerInfo> {
     let layers = model.layers().iter().enumerate().filter(|(_, layer)| !layer.blobs.is_empty());
     layers
         .map(|(number, layer)| {
-            let has_weights = layer.kind != "Pooling" && COMPUTED.iter().any(|kind| layer.kind == *kind);
+            let has_weights = has_weights(&layer.kind);
             let blobs = layer.blobs.iter().enumerate().map(|(index, blob)| {
                 let values = model.values(number, index).ok().map(|values| values.into_f32());
                 let weights = values.as_deref().filter(|_| has_weights && index == 0);
@@ -207,11 +208,7 @@ pub fn parameters(document: &Document, model: &Model, otherwise: Bits) -> Result
     model.is_of(&net)?;
     let mut result = Parameters { data: data_ranges(&net, model), weights: Vec::new(), warnings: Vec::new() };
     let choices = weight_bits(document, &net, otherwise)?;
-    if choices.iter().any(|choice| choice.is_folded) && net.layers.iter().any(|layer| layer.kind == "BatchNorm") {
-        let warning =
-            "the ranges of weights are those before BatchNorm is folded in: give what `gfpq model fold` writes";
-        result.warnings.push(warning.to_owned());
-    }
+    result.warnings.extend(fold_first(&fold::chains(document)?, choices.iter().map(|choice| choice.layer)));
     for choice in choices {
         let layer = &net.layers[choice.layer];
         if result.weights.iter().any(|known| known.layer == layer.name) {

@@ -38,6 +38,7 @@ pub use document::{Document, Field, Id, Kind, LineIndex};
 pub use edit::Edits;
 pub use error::ParseError;
 pub use net::Net;
+pub(crate) use select::has_weights;
 pub use select::{BadGlob, BadType, COMPUTED, Selection};
 pub use strip::{Stripped, strip_quant};
 pub use weights::{WeightBits, weight_bits};

@@ -28,7 +28,7 @@ pub const COMPUTED: [&str; 11] = [
 pub(super) const HIGH_PRECISION: &[u8] = b"_hp";
 
 /// Whether the NNIE computes layers of this type, with weights.
-pub(super) fn has_weights(kind: &[u8]) -> bool {
+pub fn has_weights(kind: &[u8]) -> bool {
     kind != b"Pooling" && COMPUTED.iter().any(|computed| computed.as_bytes() == kind)
 }
 

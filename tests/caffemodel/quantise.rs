@@ -129,9 +129,15 @@ fn ranges_of_data_and_weights() {
     assert_eq!(layers, [("conv".into(), 8), ("deep_hp".into(), 16), ("own".into(), 16), ("custom".into(), 8)]);
     // floor(16 log2(1.23)) is 4.
     assert_eq!((found.weights[0].range.delta, found.weights[0].spread.abs_max), (4 - 127, 1.23));
-    assert!(found.warnings.is_empty());
-    let unseen =
-        parse([layer("q", "Quant", &[blob(&[1, 2], &[0.0, 0.0])]), layer("conv", "", &[blob(&[1], &[1.0])])].concat());
+    assert_eq!(found.warnings.len(), 1);
+    assert!(found.warnings[0].contains("the weights of `conv` are taken as they are"), "{}", found.warnings[0]);
+    let mut unseen = layer("q", "Quant", &[blob(&[1, 2], &[0.0, 0.0])]);
+    for name in ["conv", "own"] {
+        unseen.extend(layer(name, "", &[blob(&[1], &[1.0])]));
+    }
+    // Half of the layers with weights may be new.
+    assert!(matches!(parameters(&document(NET), &parse(layer("conv", "", &[])), Bits::Eight), Err(Error::Strangers(_))));
+    let unseen = parse(unseen);
     let found = parameters(&document(NET), &unseen, Bits::Eight).unwrap();
     assert_eq!(found.data[0].range, None);
     assert!(found.warnings.iter().any(|warning| warning.contains("no range for `data` yet")));

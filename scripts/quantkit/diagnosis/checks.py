@@ -48,10 +48,11 @@ def check_frozen(net):
 
 
 def check_folding(net, file):
-    """The chip's compiler folds BatchNorm before it quantises weights; a net that does not is judged too kindly."""
+    """The chip's compiler folds BatchNorm before it quantises weights; a net that does not is judged wrongly, either way."""
     if any(layer.type == "BatchNorm" for layer in net.layer) and not net.weight_quant_param.fold_batch_norm:
-        return [Finding("note", f"{file} has BatchNorm layers, which the NNIE compiler folds into the weights "
-                                "before it quantises them: diagnose what `gfpq model fold` makes of net and model")]
+        return [Finding("warning", f"{file} has BatchNorm layers, which the NNIE compiler folds into the weights "
+                                "before it quantises them. What is said of weights here is not what the chip makes of "
+                                   "them: diagnose what `gfpq model fold` makes of net and model")]
     return []
 
 

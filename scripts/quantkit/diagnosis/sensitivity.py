@@ -100,8 +100,8 @@ def sixteen_bits(judge, ranked, progress):
     return tried
 
 
-def advise(judge, both, tried):
-    """(sentence, layers for 16 bits): the fewest layers that bring the outcome near enough to float."""
+def advise(judge, both, tried, ranked):
+    """(sentence, layers for 16 bits): the fewest layers that bring the outcome near enough to float, if any do."""
     lost = judge.lost(both)
     tolerance = max(TOLERANCE, 2.01 / judge.subject.samples)
     if (lost is not None and lost <= tolerance and both.cosine >= 0.98) or (lost is None and both.cosine >= 0.99):
@@ -118,8 +118,20 @@ def advise(judge, both, tried):
             if lost is not None:
                 was += (f" and the accuracy lost from {100 * lost:.2f} to {100 * judge.lost(outcome):.2f} points")
             return f"Give 16 bits to {', '.join(layers)}: measured here, that brings {was}.", layers
+    worst = max(ranked, key=lambda entry: _won_back(judge, both, entry.without))
+    if _won_back(judge, both, worst.without) >= PART:
+        return (f"16 bits are not the cure: most of the loss is {worst.unit.name}'s alone, and they cannot hold it, either. "
+                "Its channels are probably octaves apart: fold or rescale them, and retrain with finetune.py."), []
     return ("No few layers in 16 bits are the cure: the loss is spread over the net, or too large. Retrain with "
-            "finetune.py, or compute all of it in 16 bits."), []
+            "finetune.py."), []
+
+
+def _won_back(judge, both, outcome):
+    """The part of what quantising everything costs that another outcome does not."""
+    whole, rest = judge.lost(both), judge.lost(outcome)
+    if whole is None or whole <= 0:
+        whole, rest = both.error, outcome.error
+    return (whole - rest) / whole if whole > 0 else 0.0
 
 
 def _is_sixteen(subject, unit):
