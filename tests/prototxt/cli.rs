@@ -163,3 +163,12 @@ fn check_answers_people_and_programs() {
     assert_eq!(gfpq(&["check", "-"], added(&text).as_bytes()).status.code(), Some(0));
     assert_eq!(gfpq(&["check", "--target", "compiler", "-"], text.as_bytes()).status.code(), Some(0));
 }
+
+#[test]
+fn a_diff_keeps_every_byte() {
+    let text = b"# caf\xe9\rold\ninput: 'x'\nlayer { name: 'a' type: 'Pooling' bottom: 'x' top: 'a' }".as_slice();
+    let shown = gfpq(&["add-quant", "-", "--diff"], text).stdout;
+    let is_there = |line: &[u8]| shown.windows(line.len()).any(|part| part == line);
+    assert!(is_there(b"\n # caf\xe9\rold\n input"), "{}", shown.escape_ascii());
+    assert!(is_there(b"top: 'a' }\n\\ No newline at end of file\n"), "{}", shown.escape_ascii());
+}
