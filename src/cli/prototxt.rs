@@ -1,7 +1,7 @@
 //! `gfpq prototxt …`.
 
 use std::collections::BTreeMap;
-use std::io::{Write, stdout};
+use std::io::{ErrorKind, Write, stdout};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -151,10 +151,12 @@ fn look(arguments: &Check) -> anyhow::Result<ExitCode> {
     };
     let report = check(&document, &selection, target).with_context(|| name.clone())?;
     let mut out = stdout().lock();
-    match arguments.json {
-        true => writeln!(out, "{:#}", as_json(&name, &report))?,
-        false => print_table(&mut out, &name, &report)?,
-    }
+    let printed = match arguments.json {
+        true => writeln!(out, "{:#}", as_json(&name, &report)),
+        false => print_table(&mut out, &name, &report),
+    };
+    // The code is an answer, also to one who reads no more than the first lines.
+    printed.or_else(|error| if error.kind() == ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })?;
     Ok(if report.count(Severity::Error) == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -217,10 +219,10 @@ fn deliver(files: &Files, old: &[u8], new: &[u8]) -> anyhow::Result<()> {
 
 fn report_added(name: &str, result: &Quantised) {
     for warning in &result.warnings {
-        eprintln!("gfpq: warning: {name}: {warning}");
+        note!("gfpq: warning: {name}: {warning}");
     }
     if result.nets == 0 {
-        eprintln!("{name}: no layers here, nothing to add; a solver's net is the file it names");
+        note!("{name}: no layers here, nothing to add; a solver's net is the file it names");
         return;
     }
     let mut types: BTreeMap<String, usize> = BTreeMap::new();
@@ -252,15 +254,15 @@ fn report_added(name: &str, result: &Quantised) {
         let layers = if result.own_weights == 1 { "layer" } else { "layers" };
         line.push_str(&format!("; quant_param added for the weights of {} {layers}", result.own_weights));
     }
-    eprintln!("{line}");
+    note!("{line}");
 }
 
 fn report_stripped(name: &str, result: &Stripped) {
     for warning in &result.warnings {
-        eprintln!("gfpq: warning: {name}: {warning}");
+        note!("gfpq: warning: {name}: {warning}");
     }
     let count = result.removed.len();
     let layers = if count == 1 { "layer" } else { "layers" };
     let weights = if result.weights { "; weight_quant_param taken out" } else { "" };
-    eprintln!("{name}: {count} Quant {layers} taken out, {} bottoms rewired{weights}", result.rewired);
+    note!("{name}: {count} Quant {layers} taken out, {} bottoms rewired{weights}", result.rewired);
 }

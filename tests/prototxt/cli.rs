@@ -172,3 +172,25 @@ fn a_diff_keeps_every_byte() {
     assert!(is_there(b"\n # caf\xe9\rold\n input"), "{}", shown.escape_ascii());
     assert!(is_there(b"top: 'a' }\n\\ No newline at end of file\n"), "{}", shown.escape_ascii());
 }
+
+#[test]
+#[cfg(unix)]
+fn the_code_does_not_depend_on_who_listens() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("net.prototxt");
+    // More than a pipe holds.
+    let many: String = (0..4000).map(|i| format!("layer {{ name: 'l{i}' type: 'Pooling' bottom: 'x' }}\n")).collect();
+    fs::write(&path, format!("input: 'x'\n{many}")).unwrap();
+    let run = |command: &str, out: Stdio, err: Stdio| {
+        Command::new(env!("CARGO_BIN_EXE_gfpq")).args(["prototxt", command]).arg(&path).stdout(out).stderr(err).spawn()
+    };
+    for _ in 0..3 {
+        let mut child = run("check", Stdio::piped(), Stdio::null()).unwrap();
+        drop(child.stdout.take());
+        assert_eq!(child.wait().unwrap().code(), Some(1));
+    }
+    if let Ok(full) = fs::OpenOptions::new().write(true).open("/dev/full") {
+        let mut child = run("add-quant", Stdio::null(), full.into()).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+    }
+}
