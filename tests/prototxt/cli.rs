@@ -68,6 +68,14 @@ fn a_file_may_be_its_own_output() {
         assert!(gfpq(&["strip-quant", link_name, "-o", link_name], b"").status.success());
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        // So does one to a file that is not there yet.
+        fs::create_dir(folder.path().join("new")).unwrap();
+        std::os::unix::fs::symlink("new/net.prototxt", folder.path().join("first")).unwrap();
+        let dangling = folder.path().join("second");
+        std::os::unix::fs::symlink("first", &dangling).unwrap();
+        assert!(gfpq(&["add-quant", name, "-o", dangling.to_str().unwrap()], b"").status.success());
+        assert!(fs::symlink_metadata(&dangling).unwrap().is_symlink());
+        assert_eq!(fs::read_to_string(folder.path().join("new/net.prototxt")).unwrap(), added(&text));
     }
     assert!(!listing(folder.path()).iter().any(|name| name.starts_with(".gfpq")));
 }
