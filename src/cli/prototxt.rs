@@ -225,20 +225,16 @@ fn report_added(name: &str, result: &Quantised) {
         note!("{name}: no layers here, nothing to add; a solver's net is the file it names");
         return;
     }
-    let mut types: BTreeMap<String, usize> = BTreeMap::new();
     let mut widths: BTreeMap<u32, usize> = BTreeMap::new();
     for added in &result.added {
         *widths.entry(added.bits.number()).or_default() += 1;
-        for (_, kind) in &added.readers {
-            *types.entry(kind.to_string()).or_default() += 1;
-        }
     }
     let joined = |parts: Vec<String>| parts.join(", ");
     let count = result.added.len();
     let mut line = format!("{name}: {count} Quant layer{} added", if count == 1 { "" } else { "s" });
     if count > 0 {
         let widths = joined(widths.iter().map(|(bits, count)| format!("{count} of {bits} bit")).collect());
-        let types = joined(types.iter().map(|(kind, count)| format!("{count} {kind}")).collect());
+        let types = joined(result.fed.iter().map(|(kind, count)| format!("{count} {kind}")).collect());
         line.push_str(&format!(" ({widths}), feeding {types}"));
     }
     if result.moved > 0 {

@@ -202,3 +202,13 @@ fn the_code_does_not_depend_on_who_listens() {
         assert_eq!(child.wait().unwrap().code(), Some(0));
     }
 }
+
+#[test]
+fn a_layer_counts_once_and_phases_are_named_where_they_matter() {
+    let two = "input: 'x' input: 'y' layer { name: 'c' type: 'Convolution' bottom: 'x' bottom: 'y' top: 'c' }";
+    let summary = stderr(&gfpq(&["add-quant", "-"], two.as_bytes()));
+    assert_eq!(summary, "<stdin>: 2 Quant layers added (2 of 8 bit), feeding 1 Convolution\n");
+    let nowhere = b"layer { name: 'c' type: 'Pooling' bottom: 'x' top: 'c' }";
+    let summary = stderr(&gfpq(&["add-quant", "-"], nowhere));
+    assert!(summary.starts_with("gfpq: warning: <stdin>: layer `c` reads `x`, which nothing makes\n"), "{summary}");
+}
