@@ -10,7 +10,8 @@ use clap::{Args, Subcommand};
 
 use super::{diff, io};
 use crate::prototxt::{
-    Document, Finding, Quantised, Report, Selection, Severity, Stripped, Target, Weights, add_quant, check, strip_quant,
+    Document, EditError, Finding, Quantised, Report, Selection, Severity, Stripped, Target, Weights, add_quant, check,
+    strip_quant,
 };
 use crate::quant::Bits;
 
@@ -126,7 +127,7 @@ fn add(arguments: &Add) -> anyhow::Result<ExitCode> {
         (true, false) => Weights::Quantised,
         (true, true) => Weights::Folded,
     };
-    let result = add_quant(&document, &selection, weights).with_context(|| name.clone())?;
+    let result = add_quant(&document, &selection, weights).map_err(|error| named(error, &name))?;
     deliver(&arguments.files, document.as_bytes(), &result.text)?;
     report_added(&name, &result);
     Ok(ExitCode::SUCCESS)
@@ -135,7 +136,7 @@ fn add(arguments: &Add) -> anyhow::Result<ExitCode> {
 fn strip(arguments: &Strip) -> anyhow::Result<ExitCode> {
     let document = parse(&arguments.files.input)?;
     let name = io::name(&arguments.files.input);
-    let result = strip_quant(&document).with_context(|| name.clone())?;
+    let result = strip_quant(&document).map_err(|error| named(error, &name))?;
     deliver(&arguments.files, document.as_bytes(), &result.text)?;
     report_stripped(&name, &result);
     Ok(ExitCode::SUCCESS)
@@ -149,7 +150,7 @@ fn look(arguments: &Check) -> anyhow::Result<ExitCode> {
         For::Train => Target::Train,
         For::Compiler => Target::Compiler,
     };
-    let report = check(&document, &selection, target).with_context(|| name.clone())?;
+    let report = check(&document, &selection, target).map_err(|error| named(error, &name))?;
     let mut out = stdout().lock();
     let printed = match arguments.json {
         true => writeln!(out, "{:#}", as_json(&name, &report)),
@@ -199,6 +200,14 @@ fn severity(finding: &Finding) -> &'static str {
     match finding.fault.severity() {
         Severity::Error => "error",
         Severity::Warning => "warning",
+    }
+}
+
+/// The error with the file's name, which some have themselves.
+fn named(error: EditError, name: &str) -> anyhow::Error {
+    match error {
+        EditError::Mistyped(_) | EditError::Stuck { .. } => anyhow!(error),
+        _ => anyhow!(error).context(name.to_owned()),
     }
 }
 

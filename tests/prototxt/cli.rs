@@ -129,6 +129,12 @@ fn what_is_wrong_is_said_and_nothing_is_written() {
         }
     }
     assert_eq!(gfpq(&["check", "-"], b"").status.code(), Some(1));
+    let mistyped = gfpq(&["check", "-"], b"layer {\n  bottom: data\n}\n");
+    let expected = "gfpq: <stdin>:2:11: expected a string in quotes as the value of `bottom`\n  2 |   bottom: data\n";
+    assert!(stderr(&mistyped).starts_with(expected), "{}", stderr(&mistyped));
+    let stuck = gfpq(&["strip-quant", "-"], b"layer { name: 'q' type: 'Quant' bottom: 'a' top: 'q' top: 'r' }");
+    let expected = "gfpq: <stdin>:1:7: Quant layer `q` cannot be taken out: it has 1 bottom(s) and 2 top(s)";
+    assert!(stderr(&stuck).starts_with(expected), "{}", stderr(&stuck));
     let old = gfpq(&["add-quant", "-", "-o", out.to_str().unwrap()], fixture("old.prototxt").as_bytes());
     assert_eq!(old.status.code(), Some(1));
     assert_eq!(stderr(&old).lines().count(), 1);
