@@ -46,8 +46,8 @@ struct Files {
 
 #[derive(Args)]
 struct Select {
-    /// The width of the NNIE's computation, 8 or 16; 8 where nothing is given, and for `check` the net's
-    /// `weight_quant_param` says nothing either.
+    /// The width of the NNIE's computation, 8 or 16; without it 8, and for `check` what the net's weight_quant_param
+    /// says.
     #[arg(long, value_parser = super::bits)]
     bits: Option<Bits>,
     /// More layer types to quantise in front of, besides the NNIE's own.
