@@ -3,7 +3,7 @@
 For every prototxt of a Caffe tree, or of a folder, that is a net of this Caffe's layers whose data can be replaced: data
 layers become DummyData, the net is built as it is and with `gfpq prototxt add-quant --weights`, both get the same weights
 and data, and with quant_en: 0 every blob must be the same, bit for bit, and the gradients; with quant_en: 1 the net must
-run.
+run. A net with a loss runs in TRAIN, and any net in TEST.
 Usage: PYTHONPATH=CAFFE/python prototxt_caffe.py --gfpq GFPQ TREE...
 """
 
@@ -21,6 +21,7 @@ from google.protobuf import text_format  # noqa: E402
 
 import caffe  # noqa: E402
 from caffe.proto import caffe_pb2  # noqa: E402
+from prototxt_trees import active, caffe_takes  # noqa: E402
 
 DATA_TYPES = {"Data", "ImageData", "HDF5Data", "MemoryData", "WindowData"}
 # What an example's images are, where no crop_size says so: channels, height, width.
@@ -56,6 +57,15 @@ def without_data(path, net):
                 filler.type, filler.std = "gaussian", 50
         layer.CopyFrom(dummy)
     return net
+
+
+def phases_of(net):
+    """The phases that the net runs in: a net with a loss is one that trains; one may lack the data of a phase."""
+    trains = any("Loss" in layer.type for layer in net.layer)
+    for phase in [caffe.TRAIN, caffe.TEST] if trains else [caffe.TEST]:
+        state = (phase, 0, ())
+        if any(active(layer, state) for layer in net.layer) and caffe_takes(net, state):
+            yield phase
 
 
 def run(file, phase, weights):
@@ -109,27 +119,31 @@ def main():
     parser.add_argument("--gfpq", required=True)
     arguments = parser.parse_args()
     caffe.set_mode_cpu()
-    checked = skipped = failed = layers = 0
+    checked = skipped = failed = layers = runs = unread = 0
     with tempfile.TemporaryDirectory() as folder:
         for path in sorted(path for tree in arguments.trees for path in tree.rglob("*.prototxt")):
             net = caffe_pb2.NetParameter()
             try:
-                text_format.Parse(path.read_text(), net)
+                text_format.Parse(path.read_bytes().decode("utf-8-sig", errors="replace"), net)
             except text_format.ParseError:
-                continue  # A solver, or a net with a fork's own fields.
+                unread += 1  # A solver, or a net with a fork's own fields.
+                continue
             name = path.relative_to(next(tree for tree in arguments.trees if tree in path.parents))
-            known = all(layer.type in KNOWN | DATA_TYPES for layer in net.layer)
+            phases = list(phases_of(net))
+            known = phases and all(layer.type in KNOWN | DATA_TYPES for layer in net.layer)
             if not net.layer or not known or without_data(path, net) is None:
                 skipped += bool(net.layer)
                 print(f"left out {name}", flush=True)
                 continue
-            # A net with a loss is one that trains.
-            trains = any("Loss" in layer.type for layer in net.layer)
-            difference, count = judge(pathlib.Path(folder), arguments.gfpq, net, caffe.TRAIN if trains else caffe.TEST)
+            difference, count = None, 0
+            for phase in phases:
+                runs += 1
+                found, count = judge(pathlib.Path(folder), arguments.gfpq, net, phase)
+                difference = difference or found and f"{'TEST' if phase else 'TRAIN'}: {found}"
             checked, layers, failed = checked + 1, layers + count, failed + (difference is not None)
             print(f"{'FAILED' if difference else 'same  '} {name}: {count} Quant layers{', ' + difference if difference else ''}", flush=True)
-    print(f"{checked} nets with {layers} Quant layers, {checked - failed} the same when switched off, {failed} not; "
-          f"{skipped} left out (their data's shape is not in the file, or they need layers that are not in this Caffe)")
+    print(f"{checked} nets with {layers} Quant layers in {runs} runs of a phase, {checked - failed} the same when switched off, {failed} not; "
+          f"{skipped} left out (their data's shape is not in the file, or they need layers that are not in this Caffe, or run in no phase); {unread} files are no net that this Caffe reads")
     return 1 if failed or not checked else 0
 
 

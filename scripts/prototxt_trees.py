@@ -4,7 +4,9 @@ and on those of any folder after it, with the same caffe.proto.
 
 For each file: it is a document (strip-quant leaves it as it is when it has no Quant layer), strip(add(x)) == x and
 add(add(x)) == add(x), byte for byte; and, read by protobuf, add(x) is x with exactly the Quant layers and the wiring
-that the NNIE needs, in every phase and stage that the file's rules tell apart. Nothing here is shared with the program.
+that the NNIE needs, in every phase and stage that the file's rules tell apart; so it is with --bits, --sixteen and
+--exclude. A layer that a training file and a deploy file of one folder both have reads Quant layers of the same names.
+Nothing here is shared with the program.
 
     prototxt_trees.py [--gfpq PROGRAM] [--verbose] CAFFE_ROOT...
 
@@ -13,6 +15,7 @@ Needs protoc and python3-protobuf. Exits 1 when anything is not as it should be.
 
 import argparse
 import collections
+import fnmatch
 import importlib.util
 import itertools
 import json
@@ -162,11 +165,27 @@ def caffe_takes(net, state):
     return all(readers[source] == 1 for source in in_place)
 
 
-def bits_of(layer):
-    return 16 if layer.name.endswith("_hp") else 8
+class Selection(collections.namedtuple("Selection", "bits sixteen exclude", defaults=(8, "", ""))):
+    """What add-quant is told."""
+
+    def flags(self):
+        return ["--bits", str(self.bits), *(["--sixteen", self.sixteen] if self.sixteen else []),
+                *(["--exclude", self.exclude] if self.exclude else [])]
+
+    def width(self, layer):
+        """The layer's width, None for one to be left alone."""
+        def matches(glob):
+            return glob and fnmatch.fnmatchcase(layer.name, glob)
+        if layer.type not in COMPUTED or matches(self.exclude):
+            return None
+        return 16 if layer.name.endswith("_hp") or matches(self.sixteen) else self.bits
 
 
-def check_net(before, after):
+SELECTIONS = [Selection(), Selection(bits=16), Selection(sixteen="*1*"), Selection(exclude="*2*"),
+              Selection(bits=16, sixteen="*a*", exclude="*[13]*")]
+
+
+def check_net(before, after, selection):
     """`after` is `before` with exactly the Quant layers that belong there; how many they are."""
     expect(not any(layer.type == "Quant" for layer in before.layer), "has Quant layers of its own")
     quants = [number for number, layer in enumerate(after.layer) if layer.type == "Quant"]
@@ -201,7 +220,7 @@ def check_net(before, after):
         old = before.layer[ordinals[number]]
         for i, name in enumerate(layer.bottom):
             if i < len(old.bottom) and name != old.bottom[i]:
-                expect(layer.type in COMPUTED, f"{layer.name}: rewired, a {layer.type}")
+                expect(selection.width(layer), f"{layer.name}: rewired, a {layer.type}")
                 rewired[name].add(old.bottom[i])
                 copy.bottom[i] = old.bottom[i]
     expect(undone == before, "something else changed")
@@ -234,11 +253,12 @@ def check_net(before, after):
             original = floats[ordinals[number]]
             for bottom, (source, wanted) in enumerate(zip(sources, original)):
                 quantised = source[0] == "layer" and isinstance(source[1], tuple)
-                if layer.type in COMPUTED:
+                if selection.width(layer):
                     expect(quantised, f"{where}: bottom {bottom} is not fed by a Quant")
                     quant, behind = feeds[source[1]]
                     expect(behind == wanted, f"{where}: bottom {bottom} quantises {behind}, not {wanted}")
-                    expect(after.layer[quant].quant_param.quant_bits == bits_of(layer), f"{where}: other width")
+                    width = after.layer[quant].quant_param.quant_bits
+                    expect(width == selection.width(layer), f"{where}: other width")
                     readers[quant].append(number)
                     used.add(quant)
                 else:
@@ -254,8 +274,25 @@ def check_net(before, after):
     return len(quants)
 
 
+def inputs_in_test(before, after):
+    """For each layer of a name of its own that is there in TEST: its bottoms, and what they are with Quant layers."""
+    state = (1, 0, ())
+    names = collections.Counter(layer.name for layer in before.layer if active(layer, state))
+    plain = [layer for layer in after.layer if layer.type != "Quant"]
+    return {old.name: (old.type, list(old.bottom), list(new.bottom)) for old, new in zip(before.layer, plain)
+            if active(old, state) and names[old.name] == 1}
+
+
+def check_names(train, deploy):
+    """Ranges go over from training to deployment by the Quant layers' names."""
+    for name in train.keys() & deploy.keys():
+        (kind, *trained), (_, *deployed) = train[name], deploy[name]
+        expect(trained[0] != deployed[0] or trained[1] == deployed[1],
+               f"{name}, a {kind}, reads {trained[1]} in training and {deployed[1]} in deployment")
+
+
 def check_file(program, pb, source):
-    """What kind of file this is, and how many Quant layers it got."""
+    """What kind of file this is, how many Quant layers it got, and which of its layers read them."""
     code, added, err = run(program, "add-quant", source=source)
     readable = True
     try:
@@ -267,28 +304,34 @@ def check_file(program, pb, source):
     if old:
         expect(code == 1 and not added and "upgrade_net_proto_text" in err, f"old layers: exit {code}: {err}")
         expect(rewritten(program, "strip-quant", source) == source, "strip of a file without Quant changed it")
-        return "old", 0
+        return "old", 0, {}
     expect(code == 0, f"add-quant: exit {code}: {err.strip()}")
     stripped = rewritten(program, "strip-quant", source)
     expect(stripped == source, "strip of a file without Quant changed it")
-    for flags in ([], ["--weights"], ["--bits", "16", "--weights"], ["--sixteen", "*1*"]):
+    for selection, weights in itertools.product(SELECTIONS, ([], ["--weights"])):
+        flags = selection.flags() + weights
         more = rewritten(program, "add-quant", source, *flags)
         expect(rewritten(program, "strip-quant", more) == source, f"strip(add {flags}) is not the original")
         expect(rewritten(program, "add-quant", more, *flags) == more, f"add {flags} twice is not add once")
+        if readable and not weights:
+            _, after = nets_of(pb, more)
+            expect(len(before) == len(after), f"nets came or went with {flags}")
+            for b, a in zip(before, after):
+                check_net(b, a, selection)
     if not readable:
-        return f"unreadable by protobuf ({reason[:90]})", 0
+        return f"unreadable by protobuf ({reason[:90]})", 0, {}
     _, after = nets_of(pb, added)
-    expect(len(before) == len(after), "nets came or went")
-    count = sum(check_net(b, a) for b, a in zip(before, after))
+    count = sum(check_net(b, a, Selection()) for b, a in zip(before, after))
     if not any(net.layer for net in before):
         expect(added == source, "a file without layers changed")
-        return "no net", 0
+        return "no net", 0, {}
     code, report, err = run(program, "check", "--json", source=added)
     findings = json.loads(report)["findings"]
     wrong = {finding["fault"] for finding in findings if finding["severity"] == "error"}
     expect(wrong <= {"missing-blob"} and code == bool(wrong), f"check of the result: exit {code}: {wrong}")
     taken = any(caffe_takes(net, state) for net in before for state in states_of(net))
-    return "net" if taken else "refused by Caffe", count
+    inputs = inputs_in_test(before[0], after[0]) if len(before) == 1 else {}
+    return "net" if taken else "refused by Caffe", count, inputs
 
 
 def main():
@@ -305,10 +348,11 @@ def main():
         if has_proto(root):
             with tempfile.TemporaryDirectory() as folder:
                 pb = compile_proto(root, pathlib.Path(folder))
+        folders = collections.defaultdict(dict)
         for path in sorted(root.rglob("*.prototxt")):
             counts["files"] += 1
             try:
-                kind, quants = check_file(arguments.gfpq, pb, path.read_bytes())
+                kind, quants, folders[path.parent][path] = check_file(arguments.gfpq, pb, path.read_bytes())
             except Wrong as wrong:
                 counts["failed"] += 1
                 print(f"FAILED {path}: {wrong}")
@@ -317,10 +361,20 @@ def main():
             counts["quants"] += quants
             if arguments.verbose or kind.startswith(("unreadable", "refused")):
                 print(f"{path}: {kind}, {quants} Quant layers")
+        for inputs in folders.values():
+            trains, deploys = ([path for path in inputs if word in path.stem] for word in ("train", "deploy"))
+            for train, deploy in itertools.product(trains, deploys):
+                counts["pairs"] += 1
+                try:
+                    check_names(inputs[train], inputs[deploy])
+                except Wrong as wrong:
+                    counts["failed"] += 1
+                    print(f"FAILED {train} and {deploy.name}: {wrong}")
     print(f"{counts['files']} files: {counts['net']} nets with {counts['quants']} Quant layers, all as expected, "
           f"{counts['no net']} without a net, {counts['old']} with old layers refused clearly, "
           f"{counts['refused by Caffe']} nets whose wiring Caffe refuses, {counts['unreadable by protobuf']} files "
-          f"that protobuf cannot read; {counts['failed']} failed")
+          f"that protobuf cannot read; names the same in {counts['pairs']} pairs of training and deployment; "
+          f"{counts['failed']} failed")
     return 1 if counts["failed"] or not counts["files"] else 0
 
 

@@ -91,11 +91,22 @@ fn plain_file(path: &Path) -> io::Result<Option<(PathBuf, Option<fs::Metadata>)>
     }
     let target = match fs::canonicalize(path) {
         Ok(target) => target,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => followed(path),
         Err(error) => return Err(error),
     };
     let known = fs::metadata(&target).ok();
     Ok(known.as_ref().is_none_or(fs::Metadata::is_file).then_some((target, known)))
+}
+
+/// Where links lead, be it to a file that is not there. Those that lead in a circle are known by then.
+fn followed(path: &Path) -> PathBuf {
+    let mut target = path.to_owned();
+    while let Ok(next) = fs::read_link(&target) {
+        // Relative to the folder that the link is in.
+        target.pop();
+        target.push(next);
+    }
+    target
 }
 
 /// Whether two paths are one file's, or would be.

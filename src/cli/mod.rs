@@ -3,6 +3,13 @@
 //! Exit codes: 0 done, 1 could not (one line on stderr that says why and what to do), 2 usage. A command whose answer
 //! is itself a code says so in its own help.
 
+/// Says something on standard error; where that is closed or full, nobody is there to be told.
+macro_rules! note {
+    ($($text:tt)*) => {{
+        let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{}\n", format_args!($($text)*)));
+    }};
+}
+
 mod bench;
 mod diff;
 mod info;
@@ -58,7 +65,7 @@ pub fn run() -> ExitCode {
         // Whoever reads our output has closed it, as `head` does: nothing is wrong.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("gfpq: {error:#}");
+            note!("gfpq: {error:#}");
             ExitCode::FAILURE
         }
     }

@@ -130,7 +130,7 @@ impl Inputs {
 
     fn warn(&self, warnings: &[String]) {
         for warning in warnings {
-            eprintln!("gfpq: warning: {}: {warning}", self.names());
+            note!("gfpq: warning: {}: {warning}", self.names());
         }
     }
 }

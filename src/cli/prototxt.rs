@@ -1,7 +1,7 @@
 //! `gfpq prototxt …`.
 
 use std::collections::BTreeMap;
-use std::io::{Write, stdout};
+use std::io::{ErrorKind, Write, stdout};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -10,7 +10,8 @@ use clap::{Args, Subcommand};
 
 use super::{diff, io};
 use crate::prototxt::{
-    Document, Finding, Quantised, Report, Selection, Severity, Stripped, Target, Weights, add_quant, check, strip_quant,
+    Document, EditError, Finding, Quantised, Report, Selection, Severity, Stripped, Target, Weights, add_quant, check,
+    strip_quant,
 };
 use crate::quant::Bits;
 
@@ -45,8 +46,8 @@ struct Files {
 
 #[derive(Args)]
 struct Select {
-    /// The width of the NNIE's computation, 8 or 16; 8 where nothing is given, and for `check` the net's
-    /// `weight_quant_param` says nothing either.
+    /// The width of the NNIE's computation, 8 or 16; without it 8, and for `check` what the net's weight_quant_param
+    /// says.
     #[arg(long, value_parser = super::bits)]
     bits: Option<Bits>,
     /// More layer types to quantise in front of, besides the NNIE's own.
@@ -126,7 +127,7 @@ fn add(arguments: &Add) -> anyhow::Result<ExitCode> {
         (true, false) => Weights::Quantised,
         (true, true) => Weights::Folded,
     };
-    let result = add_quant(&document, &selection, weights).with_context(|| name.clone())?;
+    let result = add_quant(&document, &selection, weights).map_err(|error| named(error, &name))?;
     deliver(&arguments.files, document.as_bytes(), &result.text)?;
     report_added(&name, &result);
     Ok(ExitCode::SUCCESS)
@@ -135,7 +136,7 @@ fn add(arguments: &Add) -> anyhow::Result<ExitCode> {
 fn strip(arguments: &Strip) -> anyhow::Result<ExitCode> {
     let document = parse(&arguments.files.input)?;
     let name = io::name(&arguments.files.input);
-    let result = strip_quant(&document).with_context(|| name.clone())?;
+    let result = strip_quant(&document).map_err(|error| named(error, &name))?;
     deliver(&arguments.files, document.as_bytes(), &result.text)?;
     report_stripped(&name, &result);
     Ok(ExitCode::SUCCESS)
@@ -149,12 +150,14 @@ fn look(arguments: &Check) -> anyhow::Result<ExitCode> {
         For::Train => Target::Train,
         For::Compiler => Target::Compiler,
     };
-    let report = check(&document, &selection, target).with_context(|| name.clone())?;
+    let report = check(&document, &selection, target).map_err(|error| named(error, &name))?;
     let mut out = stdout().lock();
-    match arguments.json {
-        true => writeln!(out, "{:#}", as_json(&name, &report))?,
-        false => print_table(&mut out, &name, &report)?,
-    }
+    let printed = match arguments.json {
+        true => writeln!(out, "{:#}", as_json(&name, &report)),
+        false => print_table(&mut out, &name, &report),
+    };
+    // The code is an answer, also to one who reads no more than the first lines.
+    printed.or_else(|error| if error.kind() == ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })?;
     Ok(if report.count(Severity::Error) == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -200,6 +203,14 @@ fn severity(finding: &Finding) -> &'static str {
     }
 }
 
+/// The error with the file's name, which some have themselves.
+fn named(error: EditError, name: &str) -> anyhow::Error {
+    match error {
+        EditError::Mistyped(_) | EditError::Stuck { .. } => anyhow!(error),
+        _ => anyhow!(error).context(name.to_owned()),
+    }
+}
+
 fn parse(path: &Path) -> anyhow::Result<Document> {
     // The error names the file itself.
     Document::parse(io::read(path)?, &io::name(path)).map_err(|error| anyhow!(error))
@@ -217,26 +228,22 @@ fn deliver(files: &Files, old: &[u8], new: &[u8]) -> anyhow::Result<()> {
 
 fn report_added(name: &str, result: &Quantised) {
     for warning in &result.warnings {
-        eprintln!("gfpq: warning: {name}: {warning}");
+        note!("gfpq: warning: {name}: {warning}");
     }
     if result.nets == 0 {
-        eprintln!("{name}: no layers here, nothing to add; a solver's net is the file it names");
+        note!("{name}: no layers here, nothing to add; a solver's net is the file it names");
         return;
     }
-    let mut types: BTreeMap<String, usize> = BTreeMap::new();
     let mut widths: BTreeMap<u32, usize> = BTreeMap::new();
     for added in &result.added {
         *widths.entry(added.bits.number()).or_default() += 1;
-        for (_, kind) in &added.readers {
-            *types.entry(kind.to_string()).or_default() += 1;
-        }
     }
     let joined = |parts: Vec<String>| parts.join(", ");
     let count = result.added.len();
     let mut line = format!("{name}: {count} Quant layer{} added", if count == 1 { "" } else { "s" });
     if count > 0 {
         let widths = joined(widths.iter().map(|(bits, count)| format!("{count} of {bits} bit")).collect());
-        let types = joined(types.iter().map(|(kind, count)| format!("{count} {kind}")).collect());
+        let types = joined(result.fed.iter().map(|(kind, count)| format!("{count} {kind}")).collect());
         line.push_str(&format!(" ({widths}), feeding {types}"));
     }
     if result.moved > 0 {
@@ -252,15 +259,15 @@ fn report_added(name: &str, result: &Quantised) {
         let layers = if result.own_weights == 1 { "layer" } else { "layers" };
         line.push_str(&format!("; quant_param added for the weights of {} {layers}", result.own_weights));
     }
-    eprintln!("{line}");
+    note!("{line}");
 }
 
 fn report_stripped(name: &str, result: &Stripped) {
     for warning in &result.warnings {
-        eprintln!("gfpq: warning: {name}: {warning}");
+        note!("gfpq: warning: {name}: {warning}");
     }
     let count = result.removed.len();
     let layers = if count == 1 { "layer" } else { "layers" };
     let weights = if result.weights { "; weight_quant_param taken out" } else { "" };
-    eprintln!("{name}: {count} Quant {layers} taken out, {} bottoms rewired{weights}", result.rewired);
+    note!("{name}: {count} Quant {layers} taken out, {} bottoms rewired{weights}", result.rewired);
 }

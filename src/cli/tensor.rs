@@ -45,9 +45,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let hex: String = param.to_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
     let bits = arguments.bits.number();
     if arguments.json {
-        eprintln!("{}", serde_json::json!({ "bits": bits, "delta": param.delta, "param": hex }));
+        note!("{}", serde_json::json!({ "bits": bits, "delta": param.delta, "param": hex }));
     } else {
-        eprintln!("{name}: {bits} bits, delta {}, param {hex}", param.delta);
+        note!("{name}: {bits} bits, delta {}, param {hex}", param.delta);
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -3,6 +3,8 @@
 //! One Quant for each version of a blob and each width, right before its first reader; only the readers that the NNIE
 //! computes are rewired to it. All else keeps the float blob.
 
+use std::collections::BTreeMap;
+
 use bstr::BString;
 
 use super::EditError;
@@ -56,6 +58,8 @@ pub struct Quantised {
     pub nets: usize,
     /// Layers that are to be quantised in front of.
     pub computed: usize,
+    /// Types of the layers that new Quant layers feed, and how many there are of each.
+    pub fed: BTreeMap<BString, usize>,
     /// Bottoms of theirs that a Quant fed already.
     pub fed_before: usize,
     /// Quant layers that stand before an earlier reader now.
@@ -84,6 +88,7 @@ pub fn add_quant(document: &Document, selection: &Selection, weights: Weights) -
         own_weights: 0,
         nets: nets.len(),
         computed: 0,
+        fed: BTreeMap::new(),
         fed_before: 0,
         moved: 0,
         warnings: Vec::new(),
@@ -113,6 +118,9 @@ pub fn add_quant(document: &Document, selection: &Selection, weights: Weights) -
         }
         plan.write(document, &mut edits);
         result.computed += plan.computed;
+        for layer in plan.fed() {
+            *result.fed.entry(net.layers[layer].kind.clone()).or_default() += 1;
+        }
         result.fed_before += plan.fed_before;
         result.moved += plan.moved.len();
         result.warnings.extend(plan.warnings);

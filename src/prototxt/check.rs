@@ -246,7 +246,8 @@ impl Checker<'_> {
         for (bottom, blob) in self.net.layers[number].bottoms.iter().enumerate() {
             let missing = self.wiring.wire(number, bottom).missing.and(&self.meant);
             if !missing.is_empty() {
-                let states = self.in_states(&missing);
+                let is_everywhere = missing == self.net.layers[number].states.and(&self.meant);
+                let states = if is_everywhere { String::new() } else { self.in_states(&missing) };
                 self.find(
                     Fault::MissingBlob,
                     number,

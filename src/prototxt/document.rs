@@ -67,6 +67,8 @@ impl Node {
 /// A parsed text that prints as it was read.
 #[derive(Clone, Debug)]
 pub struct Document {
+    /// As errors name it.
+    file: String,
     source: Vec<u8>,
     nodes: Vec<Node>,
 }
@@ -85,7 +87,7 @@ impl Document {
             return Err(ParseError::new(file, &[], 0, message));
         }
         match parser::parse(&source) {
-            Ok(nodes) => Ok(Document { source, nodes }),
+            Ok(nodes) => Ok(Document { file: file.to_owned(), source, nodes }),
             Err((at, message)) => {
                 let message = match source.as_slice() {
                     [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "expected a text in UTF-8: this is UTF-16".to_owned(),
@@ -107,6 +109,11 @@ impl Document {
     /// The document as a message: its children are the fields of the file.
     pub fn root(&self) -> Field<'_> {
         Field { document: self, index: 0 }
+    }
+
+    /// What is wrong at a field's value, shown where it is.
+    pub(super) fn error_at(&self, field: Field<'_>, message: String) -> ParseError {
+        ParseError::new(&self.file, &self.source, field.value_range().start, message)
     }
 
     /// The start of every line, for finding line numbers.

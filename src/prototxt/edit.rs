@@ -174,7 +174,11 @@ pub(super) fn remove_layers(document: &Document, net: Field<'_>, layers: &HashSe
             }
         }
         if let (true, Some(kept)) = (last_goes, last_kept) {
-            edits.replace(kept.value_range().end..kept.range().end, Vec::new());
+            // Between the item and its comma there may be a comment, which stays.
+            let end = kept.range().end;
+            if end > kept.value_range().end {
+                edits.replace(end - 1..end, Vec::new());
+            }
         }
     }
 }

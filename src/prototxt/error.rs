@@ -1,11 +1,11 @@
-//! A text that is not a text-format document: where, the line itself, and what was expected.
+//! A text that is not a text-format document, or no net: where, the line itself, and what was expected.
 
 use std::fmt;
 
 /// Characters of a long line that are shown on each side of the error.
 const CONTEXT: usize = 60;
 
-/// Why a text is not a document.
+/// Why a text is not a document, or not what Caffe takes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct ParseError {
     /// The file as the caller names it.

@@ -57,7 +57,7 @@ pub enum EditError {
     NoLayers,
     /// A layer whose fields are not what Caffe takes.
     #[error(transparent)]
-    Mistyped(#[from] net::Mistyped),
+    Mistyped(#[from] ParseError),
     /// A net whose layers have no room for a type given as a string.
     #[error(
         "line {line}: `layers` is Caffe's old form, which has no Quant layer: run Caffe's own \
@@ -88,12 +88,10 @@ pub enum EditError {
     #[error("holds {0} nets: give the file of one")]
     SeveralNets(usize),
     /// A Quant layer that cannot be taken out.
-    #[error("line {line}: Quant layer `{name}` cannot be taken out: {reason}")]
+    #[error("{at}")]
     Stuck {
-        /// Where it is.
-        line: usize,
-        /// Its name.
-        name: String,
+        /// Where it is, and all of it in words.
+        at: Box<ParseError>,
         /// Why not, and what to do.
         reason: String,
     },

@@ -155,7 +155,11 @@ impl<'a> Plan<'a> {
                 let states = wire.missing.and(&meant);
                 if !states.is_empty() {
                     let (layer, blob) = (&layer.name, &blob.name);
-                    let states = plan.in_states(&states);
+                    let everywhere = net.layers[number].states.and(&meant);
+                    let states = match states == everywhere {
+                        true => String::new(),
+                        false => format!(" in {}", net.states.describe(&states)),
+                    };
                     plan.warnings.push(format!("layer `{layer}` reads `{blob}`, which nothing makes{states}"));
                 }
                 let is_new = plan.join(&mut by_blob, (number, bottom), Versions::of(wire), bits, in_place);
@@ -175,15 +179,6 @@ impl<'a> Plan<'a> {
         plan.moved = earlier.into_moved();
         plan.give_names(selection.bits());
         plan
-    }
-
-    /// ` in TRAIN`; nothing where it is so in every state.
-    fn in_states(&self, states: &StateSet) -> String {
-        if *states == self.net.states.all() {
-            String::new()
-        } else {
-            format!(" in {}", self.net.states.describe(states))
-        }
     }
 
     /// `false` where an earlier reader's Quant serves this one, too.
@@ -282,6 +277,11 @@ impl<'a> Plan<'a> {
             }
             None => self.fed_before += 1,
         }
+    }
+
+    /// The layers that new Quant layers feed.
+    pub fn fed(&self) -> BTreeSet<usize> {
+        self.quants.iter().flat_map(|quant| &quant.readers).map(|&(layer, _)| layer).collect()
     }
 
     fn switched_off(&self) -> Option<String> {

@@ -99,8 +99,8 @@ fn rewirings(net: &Net, document: &Document) -> Result<Vec<(Port, BString)>, Edi
     let wiring = net.wiring();
     let stuck = |quant: usize, reason: String| {
         let layer = &net.layers[quant];
-        let line = document.line_starts().line(document.field(layer.id).range().start);
-        EditError::Stuck { line, name: layer.name.to_string(), reason }
+        let message = format!("Quant layer `{}` cannot be taken out: {reason}", layer.name);
+        EditError::Stuck { at: Box::new(document.error_at(document.field(layer.id), message)), reason }
     };
     for (number, layer) in net.layers.iter().enumerate().filter(|(_, layer)| layer.kind == QUANT) {
         if layer.bottoms.len() != layer.tops.len() {

@@ -68,6 +68,14 @@ fn a_file_may_be_its_own_output() {
         assert!(gfpq(&["strip-quant", link_name, "-o", link_name], b"").status.success());
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        // So does one to a file that is not there yet.
+        fs::create_dir(folder.path().join("new")).unwrap();
+        std::os::unix::fs::symlink("new/net.prototxt", folder.path().join("first")).unwrap();
+        let dangling = folder.path().join("second");
+        std::os::unix::fs::symlink("first", &dangling).unwrap();
+        assert!(gfpq(&["add-quant", name, "-o", dangling.to_str().unwrap()], b"").status.success());
+        assert!(fs::symlink_metadata(&dangling).unwrap().is_symlink());
+        assert_eq!(fs::read_to_string(folder.path().join("new/net.prototxt")).unwrap(), added(&text));
     }
     assert!(!listing(folder.path()).iter().any(|name| name.starts_with(".gfpq")));
 }
@@ -121,6 +129,12 @@ fn what_is_wrong_is_said_and_nothing_is_written() {
         }
     }
     assert_eq!(gfpq(&["check", "-"], b"").status.code(), Some(1));
+    let mistyped = gfpq(&["check", "-"], b"layer {\n  bottom: data\n}\n");
+    let expected = "gfpq: <stdin>:2:11: expected a string in quotes as the value of `bottom`\n  2 |   bottom: data\n";
+    assert!(stderr(&mistyped).starts_with(expected), "{}", stderr(&mistyped));
+    let stuck = gfpq(&["strip-quant", "-"], b"layer { name: 'q' type: 'Quant' bottom: 'a' top: 'q' top: 'r' }");
+    let expected = "gfpq: <stdin>:1:7: Quant layer `q` cannot be taken out: it has 1 bottom(s) and 2 top(s)";
+    assert!(stderr(&stuck).starts_with(expected), "{}", stderr(&stuck));
     let old = gfpq(&["add-quant", "-", "-o", out.to_str().unwrap()], fixture("old.prototxt").as_bytes());
     assert_eq!(old.status.code(), Some(1));
     assert_eq!(stderr(&old).lines().count(), 1);
@@ -162,4 +176,45 @@ fn check_answers_people_and_programs() {
     assert_eq!((&json["errors"], &json["findings"][0]["fault"]), (&5.into(), &"unfed".into()));
     assert_eq!(gfpq(&["check", "-"], added(&text).as_bytes()).status.code(), Some(0));
     assert_eq!(gfpq(&["check", "--target", "compiler", "-"], text.as_bytes()).status.code(), Some(0));
+}
+
+#[test]
+fn a_diff_keeps_every_byte() {
+    let text = b"# caf\xe9\rold\ninput: 'x'\nlayer { name: 'a' type: 'Pooling' bottom: 'x' top: 'a' }".as_slice();
+    let shown = gfpq(&["add-quant", "-", "--diff"], text).stdout;
+    let is_there = |line: &[u8]| shown.windows(line.len()).any(|part| part == line);
+    assert!(is_there(b"\n # caf\xe9\rold\n input"), "{}", shown.escape_ascii());
+    assert!(is_there(b"top: 'a' }\n\\ No newline at end of file\n"), "{}", shown.escape_ascii());
+}
+
+#[test]
+#[cfg(unix)]
+fn the_code_does_not_depend_on_who_listens() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("net.prototxt");
+    // More than a pipe holds.
+    let many: String = (0..4000).map(|i| format!("layer {{ name: 'l{i}' type: 'Pooling' bottom: 'x' }}\n")).collect();
+    fs::write(&path, format!("input: 'x'\n{many}")).unwrap();
+    let run = |command: &str, out: Stdio, err: Stdio| {
+        Command::new(env!("CARGO_BIN_EXE_gfpq")).args(["prototxt", command]).arg(&path).stdout(out).stderr(err).spawn()
+    };
+    for _ in 0..3 {
+        let mut child = run("check", Stdio::piped(), Stdio::null()).unwrap();
+        drop(child.stdout.take());
+        assert_eq!(child.wait().unwrap().code(), Some(1));
+    }
+    if let Ok(full) = fs::OpenOptions::new().write(true).open("/dev/full") {
+        let mut child = run("add-quant", Stdio::null(), full.into()).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+    }
+}
+
+#[test]
+fn a_layer_counts_once_and_phases_are_named_where_they_matter() {
+    let two = "input: 'x' input: 'y' layer { name: 'c' type: 'Convolution' bottom: 'x' bottom: 'y' top: 'c' }";
+    let summary = stderr(&gfpq(&["add-quant", "-"], two.as_bytes()));
+    assert_eq!(summary, "<stdin>: 2 Quant layers added (2 of 8 bit), feeding 1 Convolution\n");
+    let nowhere = b"layer { name: 'c' type: 'Pooling' bottom: 'x' top: 'c' }";
+    let summary = stderr(&gfpq(&["add-quant", "-"], nowhere));
+    assert!(summary.starts_with("gfpq: warning: <stdin>: layer `c` reads `x`, which nothing makes\n"), "{summary}");
 }

@@ -99,10 +99,13 @@ fn shared_parameters_are_named() {
 
 #[test]
 fn what_caffe_would_refuse_is_refused() {
-    let refuse = |text: &str| Net::all(&parse(text)).unwrap_err().to_string();
-    assert_eq!(refuse("layer {\n  bottom: data\n}"), "line 2: expected a string in quotes as the value of `bottom`");
-    assert_eq!(refuse("layer { name: 5 }"), "line 1: expected a string in quotes as the value of `name`");
-    assert_eq!(refuse("layer { type: CONVOLUTION }"), "line 1: expected a string in quotes as the value of `type`");
-    assert_eq!(refuse("layer: [{}, 5]"), "line 1: expected a message, `{ … }` as the value of `layer`");
+    let refuse = |text: &str| {
+        let shown = Net::all(&parse(text)).unwrap_err().to_string();
+        shown.lines().next().unwrap().strip_prefix("net.prototxt:").unwrap().to_owned()
+    };
+    assert_eq!(refuse("layer {\n  bottom: data\n}"), "2:11: expected a string in quotes as the value of `bottom`");
+    assert_eq!(refuse("layer { name: 5 }"), "1:15: expected a string in quotes as the value of `name`");
+    assert_eq!(refuse("layer { type: CONVOLUTION }"), "1:15: expected a string in quotes as the value of `type`");
+    assert_eq!(refuse("layer: [{}, 5]"), "1:13: expected a message, `{ … }` as the value of `layer`");
     assert!(Net::all(&parse("input: 5")).unwrap().is_empty());
 }

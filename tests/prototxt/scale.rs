@@ -150,13 +150,15 @@ fn texts_made_to_be_slow_are_not() {
     let phases: String = (0..300).map(phases).collect();
     for (what, text) in [("in place", in_place), ("chain", chain), ("readers", readers), ("stages", phases)] {
         let text = format!("input: 'x'\n{text}layer {{ type: 'Eltwise' bottom: 'q{many}' }}");
-        let taken = time(|| {
+        let work = || {
             let added = add_quant(&parse(&text), &Selection::default(), Weights::AsTheyAre).unwrap();
             let _ = strip_quant(&parse(&added.text));
             let _ = check(&parse(&added.text), &Selection::default(), Target::Train);
-        });
-        let limit = if cfg!(debug_assertions) { 20 } else { 4 };
-        assert!(taken < Duration::from_secs(limit), "{what}: {taken:?}");
+        };
+        // A busy machine gets another try.
+        let limit = Duration::from_secs(if cfg!(debug_assertions) { 20 } else { 4 });
+        let taken = (0..3).map(|_| time(work)).find(|taken| *taken < limit);
+        assert!(taken.is_some(), "{what}");
         println!("{what}: {taken:?}");
     }
 }

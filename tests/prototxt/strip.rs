@@ -42,6 +42,8 @@ fn what_shares_its_line_goes_alone() {
     let stripped_list = stripped(list);
     assert_eq!(stripped_list, "input: 'a' layer: [ { bottom: 'q' } ]");
     parse(stripped_list);
+    let list = "input: 'a' layer: [ { bottom: 'a' } # this one\n , { type: 'Quant' bottom: 'a' top: 'q' } ]";
+    assert_eq!(stripped(list), "input: 'a' layer: [ { bottom: 'a' } # this one\n  ]");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::caffemodel::{Folded, LayerInfo, Model, Parameters, QuantisedModel, Ra
 
 pub fn report_fold(name: &str, folded: &Folded<'_>) {
     let of_kind = |kind: &str| folded.layers.iter().flat_map(|layer| &layer.stages).filter(|(_, k)| k == kind).count();
-    eprintln!(
+    note!(
         "{name}: {} BatchNorm and {} Scale layers folded into {} layers, {} left",
         of_kind("BatchNorm"),
         of_kind("Scale"),
@@ -17,7 +17,7 @@ pub fn report_fold(name: &str, folded: &Folded<'_>) {
         folded.left.len(),
     );
     for left in &folded.left {
-        eprintln!("{name}: line {}: {} `{}` is not folded: {}", left.line, left.kind, left.name, left.reason);
+        note!("{name}: line {}: {} `{}` is not folded: {}", left.line, left.kind, left.name, left.reason);
     }
 }
 
@@ -43,7 +43,7 @@ pub fn report_quantised(name: &str, quantised: &QuantisedModel<'_>) {
     let of = |bits: u32| quantised.layers.iter().filter(|layer| layer.bits.number() == bits).count();
     let folded = quantised.layers.iter().filter(|layer| layer.is_folded).count();
     let folded = if folded > 0 { format!("; {folded} with BatchNorm folded in") } else { String::new() };
-    eprintln!("{name}: weights of {} layers quantised in 8 bit, of {} in 16{folded}", of(8), of(16));
+    note!("{name}: weights of {} layers quantised in 8 bit, of {} in 16{folded}", of(8), of(16));
 }
 
 pub fn quantise_json(quantised: &QuantisedModel<'_>) -> Value {

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 
 use bstr::BString;
 
-use super::EditError;
 use super::document::{Document, Field, Id, Kind};
+use super::{EditError, ParseError};
 pub use states::{Phase, Rule, Rules, StateSet, States};
 pub use wiring::{Port, Producer, Source, Wire, Wiring};
 
@@ -23,18 +23,6 @@ pub enum Era {
     Today,
     /// `layers`, whose type is an enum's name (V1) or which hold a `layer` (V0).
     Old,
-}
-
-/// A value that Caffe would refuse.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: expected {wanted} as the value of `{field}`")]
-pub struct Mistyped {
-    /// Where.
-    pub line: usize,
-    /// The field.
-    pub field: &'static str,
-    /// What it takes.
-    pub wanted: &'static str,
 }
 
 /// A name that a layer reads or makes, and the field that says it.
@@ -96,16 +84,15 @@ impl Net {
     /// The nets of a document: the document itself where it has layers, and those that a solver holds.
     ///
     /// # Errors
-    /// [`Mistyped`] where Caffe would refuse a field of a layer for what its value is.
-    pub fn all(document: &Document) -> Result<Vec<Net>, Mistyped> {
+    /// [`ParseError`] where Caffe would refuse a field of a layer for what its value is.
+    pub fn all(document: &Document) -> Result<Vec<Net>, ParseError> {
         let root = document.root();
         let held = NET_FIELDS.iter().flat_map(|name| root.all(name));
         let nets: Result<Vec<Net>, Wrong<'_>> = std::iter::once(root).chain(held).map(Net::read).collect();
         match nets {
             Ok(nets) => Ok(nets.into_iter().filter(|net| !net.layers.is_empty()).collect()),
             Err(Wrong { value, field, wanted }) => {
-                let line = document.line_starts().line(value.value_range().start);
-                Err(Mistyped { line, field, wanted })
+                Err(document.error_at(value, format!("expected {wanted} as the value of `{field}`")))
             }
         }
     }
