@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the tests need and runs all of them: the Rust tests, the vendor's library beside ours, the Python tests,
-# and a real Caffe, patched, built, tested, trained and given back. About half an hour on two cores.
-# A GPU build of Caffe is apart, in scripts/test_gpu_build.sh: it fetches a CUDA toolkit and compiles for a quarter of an hour.
+# and a real Caffe, patched, built (once more for GPUs), tested, trained and given back. About half an hour on two cores.
 # Usage: scripts/test.sh [NAME…]      only the steps of these names (see the last lines of this file)
 set -uo pipefail
 
@@ -139,6 +138,7 @@ step python_tests python_tests
 step short_training short_training
 step same_training same_training
 step give_back give_back
+step gpu_build scripts/test_gpu_build.sh
 
 echo
 for name in "${failed[@]}"; do
