@@ -24,8 +24,8 @@ pub use model::{Blob, Layer, Model};
 pub use quantise::{QuantisedLayer, QuantisedModel, quantise};
 pub use ranges::{BlobInfo, DataRange, LayerInfo, Parameters, Range, Spread, Use, WeightRange, info, parameters};
 
-use crate::prototxt::{EditError, has_weights};
 use crate::prototxt::net::Net;
+use crate::prototxt::{EditError, has_weights};
 
 /// Why a model could not be read, or not be changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,7 +49,9 @@ pub enum Error {
         reason: String,
     },
     /// A model of another net.
-    #[error("most layers of the net have no blobs in the weights file (whose layers are {0}): they are of different nets")]
+    #[error(
+        "most layers of the net have no blobs in the weights file (whose layers are {0}): they are of different nets"
+    )]
     Strangers(String),
     /// A layer whose weights are to be quantised in both widths.
     #[error("there are layers of the name `{0}` in both 8 and 16 bit, and they have the same weights: make them agree")]

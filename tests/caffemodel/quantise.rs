@@ -136,7 +136,10 @@ fn ranges_of_data_and_weights() {
         unseen.extend(layer(name, "", &[blob(&[1], &[1.0])]));
     }
     // Half of the layers with weights may be new.
-    assert!(matches!(parameters(&document(NET), &parse(layer("conv", "", &[])), Bits::Eight), Err(Error::Strangers(_))));
+    assert!(matches!(
+        parameters(&document(NET), &parse(layer("conv", "", &[])), Bits::Eight),
+        Err(Error::Strangers(_))
+    ));
     let unseen = parse(unseen);
     let found = parameters(&document(NET), &unseen, Bits::Eight).unwrap();
     assert_eq!(found.data[0].range, None);

@@ -121,6 +121,7 @@ const fn halves(shift: u32) -> [u32; 16] {
 impl Kernel for Eight {
     type Value = f64;
     const LEN: usize = 32;
+    const AHEAD: Option<usize> = Some(1024);
 
     #[inline]
     #[target_feature(enable = "avx2")]
@@ -239,6 +240,7 @@ impl Cell {
 impl Kernel for Sixteen {
     type Value = f64;
     const LEN: usize = 8;
+    const AHEAD: Option<usize> = None;
 
     #[inline]
     #[target_feature(enable = "avx2")]

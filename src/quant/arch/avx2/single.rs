@@ -98,6 +98,7 @@ static VALUES: Planes<1, 3> = {
 impl Kernel for Eight {
     type Value = f32;
     const LEN: usize = 32;
+    const AHEAD: Option<usize> = Some(1024);
 
     #[inline]
     #[target_feature(enable = "avx2")]
@@ -171,7 +172,8 @@ static CELLS: [u64; 256] = {
 
 impl Kernel for Sixteen {
     type Value = f32;
-    const LEN: usize = 8;
+    const LEN: usize = 16;
+    const AHEAD: Option<usize> = None;
 
     #[inline]
     #[target_feature(enable = "avx2")]
@@ -182,8 +184,25 @@ impl Kernel for Sixteen {
     #[inline]
     #[target_feature(enable = "avx2")]
     unsafe fn quantise(&self, source: *const f32, destination: *mut f32) -> bool {
-        // SAFETY: the caller's pointer is good for eight values.
-        let x = unsafe { _mm256_loadu_si256(source.cast()) };
+        let (source, destination) = (source.cast::<__m256i>(), destination.cast::<__m256i>());
+        // SAFETY: the caller's pointers are good for 16 values.
+        unsafe {
+            let (a, b) = (_mm256_loadu_si256(source), _mm256_loadu_si256(source.add(1)));
+            _mm256_storeu_si256(destination, self.quantise_eight(a));
+            _mm256_storeu_si256(destination.add(1), self.quantise_eight(b));
+        }
+        true
+    }
+
+    fn quantise_value(x: f32, scale: &Scale) -> f32 {
+        scalar::value_f32(x, scale)
+    }
+}
+
+impl Sixteen {
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn quantise_eight(&self, x: __m256i) -> __m256i {
         let held = self.limits.hold(x);
         let [c0, c1, c2, c3, c4, c5, c6, c7] = indices::<15>(held);
         // The shuffles, which work on 128 bits, put them in order.
@@ -195,14 +214,7 @@ impl Kernel for Sixteen {
         let below = _mm256_cmpgt_epi32(_mm256_srli_epi32::<17>(more), within);
         let more = _mm256_andnot_si256(below, _mm256_and_si256(more, _mm256_set1_epi32(0x1_ffff)));
         let octave = _mm256_and_si256(held, _mm256_set1_epi32(EXPONENT_F32));
-        let y = self.limits.finish(x, _mm256_add_epi32(octave, _mm256_add_epi32(value, more)));
-        // SAFETY: the caller's pointer is good for eight values.
-        unsafe { _mm256_storeu_si256(destination.cast(), y) }
-        true
-    }
-
-    fn quantise_value(x: f32, scale: &Scale) -> f32 {
-        scalar::value_f32(x, scale)
+        self.limits.finish(x, _mm256_add_epi32(octave, _mm256_add_epi32(value, more)))
     }
 }
 
