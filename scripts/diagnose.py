@@ -125,6 +125,7 @@ def work(arguments):
     steps += checks.STEPS_TRIED if arguments.solver else 0
     with tqdm(total=steps, desc="diagnosing", file=sys.stderr, mininterval=0.2 if sys.stderr.isatty() else 10) as bar:
         layers = features.compare(subject, library_of(caffe), bar.update)
+        findings += checks.check_filters(layers)
         judge = sensitivity.Judge(subject, output)
         modes = sensitivity.modes(judge)
         bar.update(3)

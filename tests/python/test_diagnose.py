@@ -138,6 +138,16 @@ class DiagnoseTest(unittest.TestCase):
         self.assertIn(f"1. {BAD}", text)
         self.check_page(out)
 
+    def test_filters_that_become_zero_are_told_of(self):
+        net = caffe.Net(str(self.folder / "deploy.prototxt"), str(self.folder / "good.caffemodel"), caffe.TEST)
+        net.params["conv1"][0].data[:2] *= 1e-5
+        net.save(str(self.folder / "quiet.caffemodel"))
+        report, _, text = self.report("net.prototxt", "quiet.caffemodel")
+        told = [check for check in report["checks"] if "filters become zero altogether" in check["text"]]
+        self.assertEqual([check["level"] for check in told], ["warning"])
+        self.assertIn("layer conv1: 2 of its", told[0]["text"])
+        self.assertIn("2 of its", text)
+
     def check_page(self, out):
         text = (out / "report.html").read_text()
         page = Page(text)

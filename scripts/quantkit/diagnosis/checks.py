@@ -71,6 +71,14 @@ def check_model(weights, net):
     return findings
 
 
+def check_filters(layers):
+    """Layers that lose whole filters, by features.compare()."""
+    return [Finding("warning", f"layer {layer.name}: {layer.silenced} of its {layer.filters} filters become zero altogether "
+                               f"in {layer.unit.weight_bits} bits: the filters are octaves apart. Rescale them, with what "
+                               "stands behind, or retrain")
+            for layer in layers if layer.silenced]
+
+
 def check_training(caffe, file, weights, scratch, progress):
     """Tries some iterations of a solver on a copy of the model: what it moves, and how far."""
     own = solvers.Solver(caffe, file, needs_test=False)

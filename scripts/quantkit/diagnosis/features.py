@@ -97,6 +97,8 @@ class Layer:
         self.output = Comparison()
         self.data = Losses() if unit and unit.quants else None
         self.weights = Losses() if unit and unit.weight_bits else None
+        # Filters of which nothing is left, and all of them.
+        self.silenced = self.filters = 0
         self.maps = None
 
     @property
@@ -137,13 +139,22 @@ def compare(subject, library, progress):
                 own, other = float_net.blobs[blob].data, quant_net.blobs[blob].data
                 layers[name].output.add(own, other)
                 if layers[name].maps is None and own.ndim == 4 and own.shape[2] * own.shape[3] > 1:
-                    # A picture's first channels, by how much they hold.
-                    best = np.argsort(-np.abs(own[0]).sum(axis=(1, 2)), kind="stable")[:6]
-                    layers[name].maps = (own[0][best].copy(), other[0][best].copy())
+                    shown = _channels_to_show(own[0], other[0])
+                    layers[name].maps = (own[0][shown].copy(), other[0][shown].copy())
         progress()
     for layer in layers.values():
         if layer.weights is not None:
             weights = float_net.params[layer.name][0].data
             after, delta = library.quantise(weights, layer.unit.weight_bits)
             layer.weights.add(weights, after, layer.unit.weight_bits, largest(delta, layer.unit.weight_bits))
+            before, after = (np.any(array.reshape(len(array), -1), axis=1) for array in (weights, after))
+            layer.silenced, layer.filters = int((before & ~after).sum()), len(weights)
     return list(layers.values())
+
+
+def _channels_to_show(own, other):
+    """Of a picture's channels the three that hold most, and the three others that quantisation changes most."""
+    signal, error = np.abs(own).sum(axis=(1, 2)), np.abs(own - other).sum(axis=(1, 2))
+    relative = np.divide(error, signal, out=np.zeros_like(error), where=signal > 0)
+    strongest = list(np.argsort(-signal, kind="stable")[:3])
+    return strongest + [index for index in np.argsort(-relative, kind="stable") if index not in strongest][:3]
