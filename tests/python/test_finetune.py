@@ -220,17 +220,38 @@ class FinetuneTest(unittest.TestCase):
         again = self.run_tool("--resume", out)
         self.assertEqual((again.returncode, again.stdout), (0, done.stdout), again.stderr)
         self.refused(self.run_tool("--resume", self.folder), "no training")
+        other = self.run_tool("--resume", out, "--iterations", 300)
+        self.assertEqual(other.returncode, 2)
+        self.assertIn("options that OUT was begun with", other.stderr)
 
-    def test_a_full_disk_costs_the_snapshot_alone(self):
-        """Files cannot grow beyond a limit that the models fit under and a snapshot's reserve does not."""
-        def limit():
-            resource.setrlimit(resource.RLIMIT_FSIZE, (2**19, 2**19))
+    # A disk that is full: files cannot grow beyond a limit that the models fit under and a snapshot's room does not.
+    FULL = (2**19, 2**19)
 
-        done, out = self.new("--iterations", 20, "--snapshot", 5, preexec_fn=limit)
-        self.refused(done, "no snapshot at iteration 20", "snapshots")
-        self.assertIn("no snapshot at iteration 5", done.stderr)
-        self.assertEqual([path.name for path in (out / "snapshots").iterdir()], ["part"])
-        # With room again the training runs to its end.
+    def test_a_disk_without_room_is_told_of_before_training(self):
+        done, out = self.new("--iterations", 20, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, self.FULL))
+        self.refused(done, "no snapshot at iteration 0", "snapshots", "no room for")
+        # With room again the training runs.
+        self.assertEqual(self.run_tool("--resume", out).returncode, 0)
+
+    def test_a_disk_that_fills_up_costs_the_later_snapshots_alone(self):
+        FinetuneTest.runs += 1
+        out = self.folder / f"out{self.runs}"
+        process = subprocess.Popen(
+            self.command("solver.prototxt", "float.caffemodel", "-o", out, "--iterations", 400, "--snapshot", 20),
+            cwd=self.folder, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+        while not list(out.glob("snapshots/*.solverstate")):
+            self.assertIsNone(process.poll())
+            time.sleep(0.01)
+        # The work is a child's.
+        for child in pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+            resource.prlimit(int(child), resource.RLIMIT_FSIZE, self.FULL)
+        _, errors = process.communicate()
+        self.assertEqual(process.returncode, 1, errors)
+        self.assertIn("no snapshot at iteration 380", errors)
+        self.assertIn("training goes on", errors)
+        self.assertIn("no snapshot at iteration 400", errors.strip().splitlines()[-1])
+        self.assertNotEqual(list(out.glob("snapshots/*.solverstate")), [])
+        self.assertEqual(list(out.glob("snapshots/part/*")), [])
         self.assertEqual(self.run_tool("--resume", out).returncode, 0)
 
     def test_without_float_masters_small_steps_are_lost(self):
