@@ -57,8 +57,8 @@ def parse_arguments():
         parser.error("give SOLVER, WEIGHTS and -o OUT, or --resume OUT")
     if arguments.fold and arguments.data_only:
         parser.error("--fold is about weights, and --data-only leaves them float")
-    anew = [action for action in parser._actions if action.dest not in ("help", "resume", "caffe", "gpu", "gfpq")]
-    if arguments.resume is not None and any(getattr(arguments, action.dest) != action.default for action in anew):
+    anew = {name: value for name, value in vars(arguments).items() if name not in ("resume", "caffe", "gpu", "gfpq")}
+    if arguments.resume is not None and any(value != parser.get_default(name) for name, value in anew.items()):
         parser.error("--resume OUT goes on with the solver, weights and options that OUT was begun with")
     return arguments
 
@@ -98,8 +98,8 @@ class Run:
     def calibrated(self):
         return self.out / "calibrated.caffemodel"
 
-    def warn_of_folding(self):
-        if self.settings.get("unfolded"):
+    def warn_of_folding(self, nets):
+        if any(quantised.judges_unfolded(net) for net in nets):
             print("finetune.py: the net has BatchNorm, which the NNIE's compiler folds into the weights before it "
                   "quantises them; the figures here are those of unfolded weights. Train with --fold, or give what "
                   "`gfpq model fold` makes of net and weights", file=sys.stderr)
@@ -137,9 +137,6 @@ class Run:
                                arguments.fold, arguments.freeze_batch_norm)
 
         param = solver.quiet(user.quantised(change, nets.resolve()))
-        settings["unfolded"] = not arguments.data_only and not arguments.fold and any(
-            layer.type == "BatchNorm" for net in tests for layer in net.layer)
-        self.warn_of_folding()
         iterations = arguments.iterations or max(1, param.max_iter // 2)
         settings["base_lr"] = arguments.base_lr or param.base_lr / 10
         settings["schedule"] = {
@@ -165,6 +162,7 @@ class Run:
         if not outputs:
             raise Problem(f"{arguments.solver}: no test net puts out a figure to judge by: add an Accuracy or loss layer")
         train, *tests = solver.Solver(caffe, out / "solver.prototxt").nets()
+        self.warn_of_folding(tests)
         # The train net may have layers that no test net has.
         weights.check(model.build(caffe, train, nets / "train.prototxt"), arguments.solver)
         with tqdm(total=arguments.calibration_batches, unit="batch", desc="calibrating", file=sys.stderr,
@@ -231,7 +229,7 @@ class Run:
                 lost = "" if stage == "float" else f" ({output.lost(base, value)})"
                 cells.append(f"{output.show(value)}{lost}".rjust(width))
             print(f"{stage:<10}" + "".join(cells))
-        self.warn_of_folding()
+        self.warn_of_folding(tests)
         print(f"In brackets: lost against float. The retrained model is {retrained}, its nets are in {out / 'nets'}.")
 
 
@@ -259,10 +257,11 @@ def resume(arguments):
         raise Problem(f"{out}/run.json is damaged") from None
     if not os.path.isdir(settings["folder"]):
         raise Problem(f"{settings['folder']}, where this training was begun, is gone")
-    # Data sources in the nets are relative to it, and so was what the options named.
-    os.chdir(settings["folder"])
     given = settings["options"]
-    caffe = tree.load_caffe(arguments.caffe or given["caffe"], given["gpu"] if arguments.gpu is None else arguments.gpu)
+    root = arguments.caffe or given["caffe"] and pathlib.Path(settings["folder"], given["caffe"])
+    caffe = tree.load_caffe(root, given["gpu"] if arguments.gpu is None else arguments.gpu)
+    # Data sources in the nets are relative to it.
+    os.chdir(settings["folder"])
     if settings["out"] != str(out):
         param = model.read_text(out / "solver.prototxt", caffe.proto.caffe_pb2.SolverParameter())
         model.write_text(out / "solver.prototxt", solver.moved(param, settings["out"], out))

@@ -142,8 +142,9 @@ def main():
                 difference = difference or found and f"{'TEST' if phase else 'TRAIN'}: {found}"
             checked, layers, failed = checked + 1, layers + count, failed + (difference is not None)
             print(f"{'FAILED' if difference else 'same  '} {name}: {count} Quant layers{', ' + difference if difference else ''}", flush=True)
-    print(f"{checked} nets with {layers} Quant layers in {runs} runs of a phase, {checked - failed} the same when switched off, {failed} not; "
-          f"{skipped} left out (their data's shape is not in the file, or they need layers that are not in this Caffe, or run in no phase); {unread} files are no net that this Caffe reads")
+    print(f"{checked} nets with {layers} Quant layers in {runs} runs of a phase, {checked - failed} the same when switched "
+          f"off, {failed} not; {skipped} left out (their data's shape is not in the file, or they need layers that are not "
+          f"in this Caffe, or run in no phase); {unread} files are no net that this Caffe reads")
     return 1 if failed or not checked else 0
 
 

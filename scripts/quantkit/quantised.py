@@ -9,6 +9,12 @@ WEIGHTED = frozenset(("Convolution", "Deconvolution", "InnerProduct", "Depthwise
                       "ConvDepthwise"))
 
 
+def judges_unfolded(net):
+    """Whether a quantised net's weights are quantised otherwise than the chip has them, with BatchNorm folded in."""
+    return (net.HasField("weight_quant_param") and not net.weight_quant_param.fold_batch_norm
+            and any(layer.type == "BatchNorm" for layer in net.layer))
+
+
 def quantise(caffe, program, source, out, options, data=True, weights=True, fold=False, freeze=False):
     """Writes a net's quantised version with `gfpq prototxt add-quant`; its own file stays as it is.
 

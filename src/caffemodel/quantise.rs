@@ -48,17 +48,16 @@ pub struct QuantisedModel<'m> {
 /// [`Error::Net`] for a document that is no net of today's form; [`Error::OldModel`], [`Error::Strangers`];
 /// [`Error::Blob`] for weights that cannot be read; [`Error::TwoWidths`].
 pub fn quantise<'m>(document: &Document, model: &'m Model, otherwise: Bits) -> Result<QuantisedModel<'m>, Error> {
-    let net = Net::only(document)?;
-    model.is_for(&net)?;
-    let chosen = weight_bits(document, &net, otherwise)?;
-    let mut result = QuantisedModel { model: ModelEdits::new(model), layers: Vec::new(), warnings: Vec::new() };
     let found = fold::chains(document)?;
+    let net = &found.net;
+    model.is_for(net)?;
+    let chosen = weight_bits(document, net, otherwise)?;
+    let mut result = QuantisedModel { model: ModelEdits::new(model), layers: Vec::new(), warnings: Vec::new() };
     if chosen.iter().any(|choice| choice.is_folded) {
-        result.warnings.extend(found.left.iter().map(|left| not_folded(&net, left.layer, &left.reason)));
+        result.warnings.extend(found.left.iter().map(|left| not_folded(net, left.layer, &left.reason)));
     }
     let as_they_are = chosen.iter().filter(|choice| !choice.is_folded).map(|choice| choice.layer);
     result.warnings.extend(fold_first(&found, as_they_are));
-    let chains = found.chains;
     let mut done: HashMap<&BString, Bits> = HashMap::new();
     for WeightBits { layer: number, bits, is_folded } in chosen {
         let layer = &net.layers[number];
@@ -72,12 +71,12 @@ pub fn quantise<'m>(document: &Document, model: &'m Model, otherwise: Bits) -> R
         if records.is_empty() {
             result.warnings.push(format!("the weights file has nothing for `{}`", layer.name));
         }
-        let chain = chains.iter().find(|chain| is_folded && chain.layer == number);
+        let chain = found.chains.iter().find(|chain| is_folded && chain.layer == number);
         for record in records {
-            let factors = chain.and_then(|chain| match factors(model, &net, chain) {
+            let factors = chain.and_then(|chain| match factors(model, net, chain) {
                 Ok(factors) => Some(factors),
                 Err(reason) => {
-                    result.warnings.push(not_folded(&net, chain.stages[0].layers[0], &reason));
+                    result.warnings.push(not_folded(net, chain.stages[0].layers[0], &reason));
                     None
                 }
             });
@@ -87,7 +86,7 @@ pub fn quantise<'m>(document: &Document, model: &'m Model, otherwise: Bits) -> R
             result.layers.push(QuantisedLayer { name, kind, bits, delta, is_folded: factors.is_some() });
         }
     }
-    result.warnings.extend(shared_unequally(&net, &done));
+    result.warnings.extend(shared_unequally(net, &done));
     Ok(result)
 }
 
@@ -97,13 +96,13 @@ struct Factors {
     places: Places,
 }
 
-/// The NNIE's compiler folds what `chains` lists before it quantises weights: those of `layers`, in a net that has it
-/// yet, are not what the chip will have.
-pub fn fold_first(chains: &Chains, layers: impl IntoIterator<Item = usize>) -> Option<String> {
+/// The NNIE's compiler folds what there is to fold before it quantises weights: where some of `layers` have such chains,
+/// their weights are not those that the chip will have.
+pub fn fold_first(found: &Chains, layers: impl IntoIterator<Item = usize>) -> Option<String> {
     let names: Vec<String> = layers
         .into_iter()
-        .filter(|&layer| chains.chains.iter().any(|chain| chain.layer == layer))
-        .map(|layer| format!("`{}`", chains.net.layers[layer].name))
+        .filter(|&layer| found.chains.iter().any(|chain| chain.layer == layer))
+        .map(|layer| format!("`{}`", found.net.layers[layer].name))
         .collect();
     let first = names.first()?;
     let more = if names.len() > 1 { format!(" and {} more", names.len() - 1) } else { String::new() };

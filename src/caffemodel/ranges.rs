@@ -204,11 +204,12 @@ pub struct Parameters {
 /// [`Error::Net`] for a document that is no net of today's form; [`Error::Strangers`]; [`Error::Blob`] for weights
 /// that cannot be read.
 pub fn parameters(document: &Document, model: &Model, otherwise: Bits) -> Result<Parameters, Error> {
-    let net = Net::only(document)?;
-    model.is_of(&net)?;
-    let mut result = Parameters { data: data_ranges(&net, model), weights: Vec::new(), warnings: Vec::new() };
-    let choices = weight_bits(document, &net, otherwise)?;
-    result.warnings.extend(fold_first(&fold::chains(document)?, choices.iter().map(|choice| choice.layer)));
+    let found = fold::chains(document)?;
+    let net = &found.net;
+    model.is_of(net)?;
+    let mut result = Parameters { data: data_ranges(net, model), weights: Vec::new(), warnings: Vec::new() };
+    let choices = weight_bits(document, net, otherwise)?;
+    result.warnings.extend(fold_first(&found, choices.iter().map(|choice| choice.layer)));
     for choice in choices {
         let layer = &net.layers[choice.layer];
         if result.weights.iter().any(|known| known.layer == layer.name) {

@@ -11,7 +11,6 @@ macro_rules! note {
 }
 
 mod bench;
-mod diff;
 mod info;
 mod io;
 mod model;

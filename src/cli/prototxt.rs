@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand};
 
-use super::{diff, io};
+use super::io;
+use crate::patch::write_unified;
 use crate::prototxt::{
     Document, EditError, Finding, Quantised, Report, Selection, Severity, Stripped, Target, Weights, add_quant, check,
     strip_quant,
@@ -218,7 +219,9 @@ fn parse(path: &Path) -> anyhow::Result<Document> {
 
 fn deliver(files: &Files, old: &[u8], new: &[u8]) -> anyhow::Result<()> {
     if files.diff {
-        diff::print(&mut stdout().lock(), &files.input, old, new)?;
+        let path = files.input.to_string_lossy();
+        let path = path.trim_start_matches('/');
+        write_unified(&mut stdout().lock(), &format!("a/{path}"), &format!("b/{path}"), old, new)?;
     }
     if !files.diff || !io::is_standard(&files.output) {
         io::write(&files.output, new)?;

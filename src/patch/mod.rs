@@ -22,7 +22,7 @@ mod text;
 mod tree;
 
 pub use cuda::{Cuda, HostCompiler};
-pub use diff::unified_diff;
+pub use diff::{unified_diff, write_unified};
 pub use error::Error;
 pub use journal::{Journal, Outcome, Record, Status, apply, dry_run, revert, status};
 pub use library::Library;

@@ -17,11 +17,6 @@ impl Text {
         Text { content, newline }
     }
 
-    /// A text of characters that came from such texts.
-    pub fn with_content(self, content: String) -> Text {
-        Text { content, ..self }
-    }
-
     /// The bytes it stands for.
     pub fn to_bytes(&self) -> Vec<u8> {
         // Every character came from a byte, or from an edit's ASCII.

@@ -18,7 +18,8 @@ pub(super) struct Earlier<'a> {
     net: &'a Net,
     document: &'a Document,
     options: HashMap<usize, Options>,
-    /// Those that others could read as well and that are not switched off, by the version they read and their width: layer and pair, in order.
+    /// Those that others could read as well and that are not switched off, by the version they read and their width:
+    /// layer and pair, in order.
     shareable: HashMap<(Producer, u32), Vec<Port>>,
     /// By a blob's name, the first layer that reads it.
     first_reader: HashMap<&'a BString, usize>,

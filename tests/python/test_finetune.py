@@ -224,6 +224,16 @@ class FinetuneTest(unittest.TestCase):
         self.assertEqual(other.returncode, 2)
         self.assertIn("options that OUT was begun with", other.stderr)
 
+    def test_a_training_remembers_its_caffe(self):
+        """Named from where it was begun; whoever resumes it is elsewhere."""
+        root = os.path.relpath(pathlib.Path(caffe.__file__).resolve().parents[2], self.folder)
+        done, out = self.new("--iterations", 2, "--caffe", root)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        environment = {name: value for name, value in ENVIRONMENT.items() if name != "PYTHONPATH"}
+        again = subprocess.run(self.command("--resume", out), cwd="/", env=environment, capture_output=True, text=True,
+                               check=False)
+        self.assertEqual(again.returncode, 0, again.stderr)
+
     # A disk that is full: files cannot grow beyond a limit that the models fit under and a snapshot's room does not.
     FULL = (2**19, 2**19)
 

@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from .. import model, solver as solvers, tree
-from ..quantised import WEIGHTED
+from ..quantised import WEIGHTED, judges_unfolded
 from ..training import loss_of
 from .subject import STEPS
 
@@ -48,10 +48,10 @@ def check_frozen(net):
 
 
 def check_folding(net, file):
-    """The chip's compiler folds BatchNorm before it quantises weights; a net that does not is judged wrongly, either way."""
-    if any(layer.type == "BatchNorm" for layer in net.layer) and not net.weight_quant_param.fold_batch_norm:
-        return [Finding("warning", f"{file} has BatchNorm layers, which the NNIE compiler folds into the weights "
-                                "before it quantises them. What is said of weights here is not what the chip makes of "
+    """A net whose weights the chip will have otherwise is judged wrongly, too well or too badly."""
+    if judges_unfolded(net):
+        return [Finding("warning", f"{file} has BatchNorm layers, which the NNIE compiler folds into the weights before "
+                                   "it quantises them. What is said of weights here is not what the chip makes of "
                                    "them: diagnose what `gfpq model fold` makes of net and model")]
     return []
 
@@ -73,9 +73,9 @@ def check_model(weights, net):
 
 def check_filters(layers):
     """Layers that lose whole filters, by features.compare()."""
-    return [Finding("warning", f"layer {layer.name}: {layer.silenced} of its {layer.filters} filters become zero altogether "
-                               f"in {layer.unit.weight_bits} bits: the filters are octaves apart. Rescale them, with what "
-                               "stands behind, or retrain")
+    return [Finding("warning", f"layer {layer.name}: {layer.silenced} of its {layer.filters} filters become zero "
+                               f"altogether in {layer.unit.weight_bits} bits: the filters are octaves apart. Rescale "
+                               "them, with what stands behind, or retrain")
             for layer in layers if layer.silenced]
 
 

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::planes::{Plane, Planes, add, third_bytes, words};
+use super::planes::{Block, Plane, Planes, add, third_bytes, words};
 use super::{Kernel, indices, select, sweep};
 use crate::quant::arch::{Scale, scalar};
 use crate::quant::format::AMBIGUOUS;
@@ -121,7 +121,7 @@ const fn halves(shift: u32) -> [u32; 16] {
 impl Kernel for Eight {
     type Value = f64;
     const LEN: usize = 32;
-    const AHEAD: Option<usize> = Some(1024);
+    const ASKS_AHEAD: bool = true;
 
     #[inline]
     #[target_feature(enable = "avx2")]
@@ -132,7 +132,7 @@ impl Kernel for Eight {
     #[inline]
     #[target_feature(enable = "avx2")]
     unsafe fn quantise(&self, source: *const f64, destination: *mut f64) -> bool {
-        let mut x = [_mm256_setzero_si256(); 4];
+        let mut x: Block = [_mm256_setzero_si256(); 4];
         let mut held = x;
         let mut cell = x;
         for k in 0..4 {
@@ -240,7 +240,7 @@ impl Cell {
 impl Kernel for Sixteen {
     type Value = f64;
     const LEN: usize = 8;
-    const AHEAD: Option<usize> = None;
+    const ASKS_AHEAD: bool = false;
 
     #[inline]
     #[target_feature(enable = "avx2")]

@@ -1,4 +1,4 @@
-//! AVX2: the algorithm of `avx512`, in half the width and without masks.
+//! AVX2: the algorithm of `avx512` for 16 steps, in half the width and without masks.
 //!
 //! 16 steps are looked up in planes of bytes, 32 values at a time. 128 do not fit into registers: each value's cell is
 //! loaded from memory by itself.
@@ -42,9 +42,9 @@ trait Kernel {
     type Value: Element;
     /// Values it takes at a time.
     const LEN: usize;
-    /// How many bytes ahead memory is asked for: where the work on a block fills the processor's window, it does not see the
+    /// Whether memory is asked for [`AHEAD`]: where the work on a block fills the processor's window, it does not see the
     /// next one's loads in time.
-    const AHEAD: Option<usize>;
+    const ASKS_AHEAD: bool;
 
     /// # Safety
     /// The processor has the path's instruction set; so for all functions here.
@@ -64,6 +64,7 @@ trait Kernel {
 #[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn sweep<K: Kernel>(source: *const K::Value, destination: *mut K::Value, len: usize, scale: &Scale) {
+    const { assert!(K::LEN <= 32) };
     let mut i = 0;
     // SAFETY: all within `len` values, or within a kernel's own number of them.
     unsafe {
@@ -87,8 +88,9 @@ unsafe fn sweep<K: Kernel>(source: *const K::Value, destination: *mut K::Value, 
     }
 }
 
-/// Bytes of a cache line.
+/// Bytes of a cache line, and how far ahead lines are asked for.
 const LINE: usize = 64;
+const AHEAD: usize = 1024;
 
 /// Runs a kernel for as long as there is a whole number of values for it and none that wants a closer look. Returns how
 /// many it has quantised.
@@ -102,9 +104,9 @@ unsafe fn run<K: Kernel>(source: *const K::Value, destination: *mut K::Value, le
     unsafe {
         let kernel = K::new(scale);
         while len - i >= K::LEN && kernel.quantise(source.add(i), destination.add(i)) {
-            if let Some(ahead) = K::AHEAD {
+            if K::ASKS_AHEAD {
                 for line in (0..K::LEN * size_of::<K::Value>()).step_by(LINE) {
-                    _mm_prefetch::<_MM_HINT_T0>(source.wrapping_add(i).cast::<i8>().wrapping_add(ahead + line));
+                    _mm_prefetch::<_MM_HINT_T0>(source.wrapping_add(i).cast::<i8>().wrapping_add(AHEAD + line));
                 }
             }
             i += K::LEN;
@@ -129,16 +131,14 @@ fn indices<const SHIFT: i32>(words: __m256i) -> [usize; 8] {
     let (low, high) = (_mm256_castsi256_si128(bytes), _mm256_extracti128_si256::<1>(bytes));
     let pairs =
         [_mm_cvtsi128_si64(low), _mm_extract_epi64::<1>(low), _mm_cvtsi128_si64(high), _mm_extract_epi64::<1>(high)];
-    let [a, b, c, d] = pairs.map(
-        #[inline(always)]
-        |pair| {
-            let mut pair = pair as u64;
-            // SAFETY: does nothing. But the compiler cannot know that, and does not take out each word by itself.
-            unsafe { asm!("/* {} */", inout(reg) pair, options(pure, nomem, nostack, preserves_flags)) }
-            [pair as u32 as usize, (pair >> 32) as usize]
-        },
-    );
-    [a[0], a[1], b[0], b[1], c[0], c[1], d[0], d[1]]
+    let mut words = [0; 8];
+    for (i, pair) in pairs.into_iter().enumerate() {
+        let mut pair = pair as u64;
+        // SAFETY: does nothing. But the compiler cannot know that, and does not take out each word by itself.
+        unsafe { asm!("/* {} */", inout(reg) pair, options(pure, nomem, nostack, preserves_flags)) }
+        (words[2 * i], words[2 * i + 1]) = (pair as u32 as usize, (pair >> 32) as usize);
+    }
+    words
 }
 
 /// Per lane of 32 bits, `b` where the sign bit of `by` is set, else `a`.

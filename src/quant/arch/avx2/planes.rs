@@ -60,11 +60,8 @@ impl Plane<2> {
     #[inline]
     #[target_feature(enable = "avx2")]
     pub fn of(&self, index: __m256i, bit_4: __m256i) -> __m256i {
-        let [a, b] = self.0.map(
-            #[inline(always)]
-            |half| _mm256_shuffle_epi8(half, index),
-        );
-        _mm256_blendv_epi8(a, b, bit_4)
+        let [a, b] = &self.0;
+        _mm256_blendv_epi8(_mm256_shuffle_epi8(*a, index), _mm256_shuffle_epi8(*b, index), bit_4)
     }
 }
 
@@ -98,9 +95,9 @@ pub fn words([a, b, c, d]: [__m256i; 4]) -> Block {
 /// Word by word.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub fn add(a: Block, b: Block) -> Block {
-    std::array::from_fn(
-        #[inline(always)]
-        |i| _mm256_add_epi32(a[i], b[i]),
-    )
+pub fn add(mut a: Block, b: Block) -> Block {
+    for k in 0..4 {
+        a[k] = _mm256_add_epi32(a[k], b[k]);
+    }
+    a
 }

@@ -2,7 +2,6 @@
 
 use std::arch::asm;
 use std::arch::x86_64::*;
-use std::array::from_fn;
 
 use super::planes::{Block, Plane, Planes, add, third_bytes, words};
 use super::{EXPONENT_F32, Kernel, ONE_OCTAVE_F32, indices, select, sweep};
@@ -98,7 +97,7 @@ static VALUES: Planes<1, 3> = {
 impl Kernel for Eight {
     type Value = f32;
     const LEN: usize = 32;
-    const AHEAD: Option<usize> = Some(1024);
+    const ASKS_AHEAD: bool = true;
 
     #[inline]
     #[target_feature(enable = "avx2")]
@@ -110,15 +109,13 @@ impl Kernel for Eight {
     #[target_feature(enable = "avx2")]
     unsafe fn quantise(&self, source: *const f32, destination: *mut f32) -> bool {
         let (source, destination) = (source.cast::<__m256i>(), destination.cast::<__m256i>());
-        // SAFETY: the caller's pointer is good for 32 values.
-        let x: Block = from_fn(
-            #[inline(always)]
-            |k| unsafe { _mm256_loadu_si256(source.add(k)) },
-        );
-        let held = x.map(
-            #[inline(always)]
-            |x| self.limits.hold(x),
-        );
+        let mut x: Block = [_mm256_setzero_si256(); 4];
+        let mut held = x;
+        for k in 0..4 {
+            // SAFETY: the caller's pointer is good for 32 values.
+            x[k] = unsafe { _mm256_loadu_si256(source.add(k)) };
+            held[k] = self.limits.hold(x[k]);
+        }
         // Bits 18 to 22 of a magnitude are its cell.
         let cell = third_bytes(held);
         let (cell, bit_4) = (_mm256_srli_epi16::<2>(cell), _mm256_slli_epi16::<1>(cell));
@@ -173,7 +170,7 @@ static CELLS: [u64; 256] = {
 impl Kernel for Sixteen {
     type Value = f32;
     const LEN: usize = 16;
-    const AHEAD: Option<usize> = None;
+    const ASKS_AHEAD: bool = false;
 
     #[inline]
     #[target_feature(enable = "avx2")]
