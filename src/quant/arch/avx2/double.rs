@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::planes::{Block, Plane, Planes, add, third_bytes, words};
-use super::{Kernel, indices, select, sweep};
+use super::{Kernel, from_bit_16, select, sweep};
 use crate::quant::arch::{Scale, scalar};
 use crate::quant::format::AMBIGUOUS;
 use crate::quant::{Bits, Format};
@@ -120,8 +120,9 @@ const fn halves(shift: u32) -> [u32; 16] {
 
 impl Kernel for Eight {
     type Value = f64;
+    /// It does all in the second half: to store what there is in the middle takes longer than it saves.
+    type Place = ();
     const LEN: usize = 32;
-    const ASKS_AHEAD: bool = true;
 
     #[inline]
     #[target_feature(enable = "avx2")]
@@ -131,7 +132,11 @@ impl Kernel for Eight {
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    unsafe fn quantise(&self, source: *const f64, destination: *mut f64) -> bool {
+    unsafe fn locate(&self, _: *const f64) {}
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn quantise(&self, (): &(), source: *const f64, destination: *mut f64) -> bool {
         let mut x: Block = [_mm256_setzero_si256(); 4];
         let mut held = x;
         let mut cell = x;
@@ -221,26 +226,25 @@ static CELLS: [Cell; 256] = {
     cells
 };
 
-impl Cell {
-    /// Two cells.
-    ///
-    /// # Safety
-    /// The indices are below 256.
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    unsafe fn load(i: usize, j: usize) -> __m256i {
-        // SAFETY: within the table, whose cells are 16 aligned bytes each.
-        unsafe {
-            let (i, j) = (CELLS.as_ptr().add(i).cast(), CELLS.as_ptr().add(j).cast());
-            _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(_mm_load_si128(i)), _mm_load_si128(j))
-        }
+/// Two cells.
+///
+/// # Safety
+/// The offsets are a cell's, in bytes.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn cells(i: usize, j: usize) -> __m256i {
+    // SAFETY: within the table, whose cells are 16 aligned bytes each.
+    unsafe {
+        let cell = |offset: usize| _mm_load_si128(CELLS.as_ptr().byte_add(offset).cast());
+        _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(cell(i)), cell(j))
     }
 }
 
 impl Kernel for Sixteen {
     type Value = f64;
+    /// The magnitudes' upper halves, and from bit 16 on the offset of each one's cell.
+    type Place = [__m256i; 2];
     const LEN: usize = 8;
-    const ASKS_AHEAD: bool = false;
 
     #[inline]
     #[target_feature(enable = "avx2")]
@@ -250,26 +254,33 @@ impl Kernel for Sixteen {
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    unsafe fn quantise(&self, source: *const f64, destination: *mut f64) -> bool {
+    unsafe fn locate(&self, source: *const f64) -> [__m256i; 2] {
+        // SAFETY: the caller's pointer is good for eight values.
+        let held = self.limits.hold(unsafe { upper_halves(source) });
+        [held, _mm256_and_si256(_mm256_slli_epi32::<8>(held), _mm256_set1_epi32(0xff0_0000))]
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn quantise(&self, [held, offsets]: &[__m256i; 2], source: *const f64, destination: *mut f64) -> bool {
         // SAFETY: the caller's pointer is good for eight values.
         let x = unsafe { upper_halves(source) };
-        let held = self.limits.hold(x);
-        let [c0, c1, c2, c3, c4, c5, c6, c7] = indices::<12>(held);
+        let [o0, o1, o2, o3, o4, o5, o6, o7] = from_bit_16::<u16>(offsets);
         // In pairs, so that the unpacking leaves the values in the order of `held`.
-        // SAFETY: they are bytes.
-        let (a, b, c, d) = unsafe { (Cell::load(c0, c4), Cell::load(c1, c5), Cell::load(c2, c6), Cell::load(c3, c7)) };
+        // SAFETY: these are offsets of cells.
+        let (a, b, c, d) = unsafe { (cells(o0, o4), cells(o1, o5), cells(o2, o6), cells(o3, o7)) };
         let (low, low_more) = (_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
         let (high, high_more) = (_mm256_unpacklo_epi64(c, d), _mm256_unpackhi_epi64(c, d));
         let (a, b) = (_mm256_castsi256_ps(low_more), _mm256_castsi256_ps(high_more));
         let threshold = _mm256_srli_epi32::<20>(_mm256_castps_si256(_mm256_shuffle_ps::<0b11_01_11_01>(a, b)));
-        let within = _mm256_and_si256(held, _mm256_set1_epi32(0xfff));
+        let within = _mm256_and_si256(*held, _mm256_set1_epi32(0xfff));
         let below = _mm256_cmpgt_epi32(threshold, within);
         let (keep, open) = self.limits.keep(x, _mm256_cmpeq_epi32(threshold, within));
         if !is_decided(open) {
             return false;
         }
         let sign = _mm256_and_si256(x, _mm256_set1_epi32(i32::MIN));
-        let octave = _mm256_or_si256(_mm256_and_si256(held, _mm256_set1_epi32(EXPONENT)), sign);
+        let octave = _mm256_or_si256(_mm256_and_si256(*held, _mm256_set1_epi32(EXPONENT)), sign);
         let (zero, mantissa) = (_mm256_setzero_si256(), _mm256_set1_epi64x(MANTISSA as i64));
         let low_more = _mm256_andnot_si256(_mm256_unpacklo_epi32(below, below), _mm256_and_si256(low_more, mantissa));
         let low = _mm256_add_epi64(_mm256_add_epi64(low, low_more), _mm256_unpacklo_epi32(zero, octave));

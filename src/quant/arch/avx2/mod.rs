@@ -3,21 +3,22 @@
 //! 16 steps are looked up in planes of bytes, 32 values at a time. 128 do not fit into registers: each value's cell is
 //! loaded from memory by itself.
 //!
-//! Tried, nanoseconds for a value on one core of a Zen 3 (bits, type): 8, float32: planes 0.36, permutations of words 0.50, an
-//! estimate with one compare 0.55. 8, float64: planes 0.58, permutations 0.80. 16, float32: cells by indices that leave
-//! the register in pairs 0.57, through memory 0.75, by gathers 0.79, an octave's logarithm and power as polynomials 1.3.
-//! 16, float64: cells 0.98, gathers 1.59. Limits with the sign, which take fewer instructions but more blends: 0.38 and
-//! 0.67 for float32. Asking for memory 1024 bytes ahead takes a twentieth off what planes take out of the caches, and adds
-//! as much to cells.
+//! Tried, nanoseconds for a value on one core of a Zen 3 (bits, type): 8, float32: planes 0.31, in one loop 0.37,
+//! permutations of words 0.50, an estimate with one compare 0.55. 8, float64: planes 0.56, in two loops 0.62, permutations
+//! 0.80. 16, float32: cells 0.45, in one loop 0.55 by indices that leave the register in pairs and 0.75 through memory, by
+//! gathers 0.79, an octave's logarithm and power as polynomials 1.3. 16, float64: cells 0.75, in one loop 0.98, gathers
+//! 1.59. Limits with the sign, which take fewer instructions but more blends: 0.38 and 0.67 for float32 in one loop.
 //!
-//! Where vectors go through a closure, see that it is inlined (a short one is): called, it passes them in memory.
+//! Where vectors go through a closure, see that it is inlined (a short one is): called, it passes them in memory. And
+//! `inline(never)` does not hold beside `target_feature`.
 
 mod double;
 mod planes;
 mod single;
 
-use std::arch::asm;
 use std::arch::x86_64::*;
+use std::mem::MaybeUninit;
+use std::ptr;
 
 use super::{Passes, Path, Scale};
 use crate::quant::Element;
@@ -37,32 +38,35 @@ const EXPONENT_F32: i32 = 0x7f80_0000;
 const ONE_OCTAVE_F32: i32 = 1 << 23;
 const EXPONENT_F64: i64 = 0x7ff0_0000_0000_0000;
 
-/// What quantises one type to one width.
+/// What quantises one type to one width, in two halves.
 trait Kernel {
     type Value: Element;
+    /// What the first half leaves for the second.
+    type Place;
     /// Values it takes at a time.
     const LEN: usize;
-    /// Whether memory is asked for [`AHEAD`]: where the work on a block fills the processor's window, it does not see the
-    /// next one's loads in time.
-    const ASKS_AHEAD: bool;
 
     /// # Safety
     /// The processor has the path's instruction set; so for all functions here.
     unsafe fn new(scale: &Scale) -> Self;
 
+    /// Where `LEN` values lie among cells or steps.
+    ///
+    /// # Safety
+    /// `source` is good for `LEN` values.
+    unsafe fn locate(&self, source: *const Self::Value) -> Self::Place;
+
     /// Quantises `LEN` values. False, and nothing is written, when one of them wants a closer look.
     ///
     /// # Safety
-    /// As [`super::Passes`] has it.
-    unsafe fn quantise(&self, source: *const Self::Value, destination: *mut Self::Value) -> bool;
+    /// As [`super::Passes`] has it, and `place` is what `locate` says of `source`.
+    unsafe fn quantise(&self, place: &Self::Place, source: *const Self::Value, destination: *mut Self::Value) -> bool;
 
     /// The closer look.
     fn quantise_value(x: Self::Value, scale: &Scale) -> Self::Value;
 }
 
 /// Runs a kernel over `len` values.
-#[inline]
-#[target_feature(enable = "avx2")]
 unsafe fn sweep<K: Kernel>(source: *const K::Value, destination: *mut K::Value, len: usize, scale: &Scale) {
     const { assert!(K::LEN <= 32) };
     let mut i = 0;
@@ -88,31 +92,65 @@ unsafe fn sweep<K: Kernel>(source: *const K::Value, destination: *mut K::Value, 
     }
 }
 
-/// Bytes of a cache line, and how far ahead lines are asked for.
-const LINE: usize = 64;
-const AHEAD: usize = 1024;
+/// A kernel's blocks that are all located before the first of them is quantised.
+const STRIP: usize = 64;
 
 /// Runs a kernel for as long as there is a whole number of values for it and none that wants a closer look. Returns how
 /// many it has quantised.
 ///
-/// By itself and without a call in it: the compiler then keeps in registers what the loop needs.
-#[inline(never)]
-#[target_feature(enable = "avx2")]
+/// A block's instructions wait for one another; the processor fills the time with those of the next blocks, but does not
+/// see far enough ahead. In two loops the way through a block is half as long, and what the second one needs is there.
+///
+/// Without the instruction set, so that the loops are not inlined here: the compiler then keeps in registers what each
+/// of them needs.
 unsafe fn run<K: Kernel>(source: *const K::Value, destination: *mut K::Value, len: usize, scale: &Scale) -> usize {
+    let mut places = [const { MaybeUninit::uninit() }; STRIP];
     let mut i = 0;
-    // SAFETY: all within `len` values.
-    unsafe {
-        let kernel = K::new(scale);
-        while len - i >= K::LEN && kernel.quantise(source.add(i), destination.add(i)) {
-            if K::ASKS_AHEAD {
-                for line in (0..K::LEN * size_of::<K::Value>()).step_by(LINE) {
-                    _mm_prefetch::<_MM_HINT_T0>(source.wrapping_add(i).cast::<i8>().wrapping_add(AHEAD + line));
-                }
-            }
-            i += K::LEN;
+    loop {
+        let places = &mut places[..STRIP.min((len - i) / K::LEN)];
+        // SAFETY: all within `len` values, and all places of this strip are found before they are used.
+        let done = unsafe {
+            let (source, destination) = (source.add(i), destination.add(i));
+            locate::<K>(source, places, scale);
+            quantise::<K>(places.assume_init_ref(), source, destination, scale)
+        };
+        i += done * K::LEN;
+        if done < STRIP {
+            return i;
         }
     }
-    i
+}
+
+/// Locates as many blocks as there are places.
+#[target_feature(enable = "avx2")]
+unsafe fn locate<K: Kernel>(source: *const K::Value, places: &mut [MaybeUninit<K::Place>], scale: &Scale) {
+    // SAFETY: the caller's pointer is good for the blocks.
+    unsafe {
+        let kernel = K::new(scale);
+        for (k, place) in places.iter_mut().enumerate() {
+            place.write(kernel.locate(source.add(k * K::LEN)));
+        }
+    }
+}
+
+/// Quantises located blocks up to the first that wants a closer look. Returns how many.
+#[target_feature(enable = "avx2")]
+unsafe fn quantise<K: Kernel>(
+    places: &[K::Place],
+    source: *const K::Value,
+    destination: *mut K::Value,
+    scale: &Scale,
+) -> usize {
+    // SAFETY: the caller's pointers are good for the blocks.
+    unsafe {
+        let kernel = K::new(scale);
+        for (k, place) in places.iter().enumerate() {
+            if !kernel.quantise(place, source.add(k * K::LEN), destination.add(k * K::LEN)) {
+                return k;
+            }
+        }
+    }
+    places.len()
 }
 
 /// All ones in the first `count` words.
@@ -122,23 +160,19 @@ fn first_words(count: usize) -> __m256i {
     _mm256_cmpgt_epi32(_mm256_set1_epi32(count as i32), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))
 }
 
-/// Bits `SHIFT` to `SHIFT + 7` of each word, to index a table of 256 by. Two words at a time: to take one out of a register
-/// takes longer than a shift.
+/// The `T` that begins at bit 16 of each word. Loaded one by one: to take them out of the register costs twice the
+/// instructions.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn indices<const SHIFT: i32>(words: __m256i) -> [usize; 8] {
-    let bytes = _mm256_and_si256(_mm256_srli_epi32::<SHIFT>(words), _mm256_set1_epi32(0xff));
-    let (low, high) = (_mm256_castsi256_si128(bytes), _mm256_extracti128_si256::<1>(bytes));
-    let pairs =
-        [_mm_cvtsi128_si64(low), _mm_extract_epi64::<1>(low), _mm_cvtsi128_si64(high), _mm_extract_epi64::<1>(high)];
-    let mut words = [0; 8];
-    for (i, pair) in pairs.into_iter().enumerate() {
-        let mut pair = pair as u64;
-        // SAFETY: does nothing. But the compiler cannot know that, and does not take out each word by itself.
-        unsafe { asm!("/* {} */", inout(reg) pair, options(pure, nomem, nostack, preserves_flags)) }
-        (words[2 * i], words[2 * i + 1]) = (pair as u32 as usize, (pair >> 32) as usize);
+fn from_bit_16<T: Copy + Into<usize>>(words: &__m256i) -> [usize; 8] {
+    const { assert!(size_of::<T>() <= 2) };
+    let start = ptr::from_ref(words).cast::<u16>();
+    let mut parts = [0; 8];
+    for (i, part) in parts.iter_mut().enumerate() {
+        // SAFETY: within the register, and aligned. Volatile, since the compiler would take it out of a register.
+        *part = unsafe { start.add(2 * i + 1).cast::<T>().read_volatile() }.into();
     }
-    words
+    parts
 }
 
 /// Per lane of 32 bits, `b` where the sign bit of `by` is set, else `a`.

@@ -4,7 +4,7 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::planes::{Block, Plane, Planes, add, third_bytes, words};
-use super::{EXPONENT_F32, Kernel, ONE_OCTAVE_F32, indices, select, sweep};
+use super::{EXPONENT_F32, Kernel, ONE_OCTAVE_F32, from_bit_16, select, sweep};
 use crate::quant::arch::{Scale, scalar};
 use crate::quant::{Bits, Format};
 
@@ -96,8 +96,9 @@ static VALUES: Planes<1, 3> = {
 
 impl Kernel for Eight {
     type Value = f32;
+    /// The sums whose upper bits are octave and step.
+    type Place = Block;
     const LEN: usize = 32;
-    const ASKS_AHEAD: bool = true;
 
     #[inline]
     #[target_feature(enable = "avx2")]
@@ -107,14 +108,12 @@ impl Kernel for Eight {
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    unsafe fn quantise(&self, source: *const f32, destination: *mut f32) -> bool {
-        let (source, destination) = (source.cast::<__m256i>(), destination.cast::<__m256i>());
-        let mut x: Block = [_mm256_setzero_si256(); 4];
-        let mut held = x;
+    unsafe fn locate(&self, source: *const f32) -> Block {
+        let source = source.cast::<__m256i>();
+        let mut held: Block = [_mm256_setzero_si256(); 4];
         for k in 0..4 {
             // SAFETY: the caller's pointer is good for 32 values.
-            x[k] = unsafe { _mm256_loadu_si256(source.add(k)) };
-            held[k] = self.limits.hold(x[k]);
+            held[k] = self.limits.hold(unsafe { _mm256_loadu_si256(source.add(k)) });
         }
         // Bits 18 to 22 of a magnitude are its cell.
         let cell = third_bytes(held);
@@ -122,16 +121,25 @@ impl Kernel for Eight {
         let cell = _mm256_and_si256(cell, _mm256_set1_epi8(15));
         let [a, b, c] = &self.corrections;
         let correction = words([a.of(cell, bit_4), b.of(cell, bit_4), c.of(cell, bit_4), _mm256_set1_epi8(-1)]);
-        let sum = add(held, correction);
+        add(held, correction)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn quantise(&self, &sums: &Block, source: *const f32, destination: *mut f32) -> bool {
+        let (source, destination) = (source.cast::<__m256i>(), destination.cast::<__m256i>());
         // Bits 19 to 22 of a sum are its step.
-        let step = _mm256_and_si256(_mm256_srli_epi16::<3>(third_bytes(sum)), _mm256_set1_epi8(15));
+        let step = _mm256_and_si256(_mm256_srli_epi16::<3>(third_bytes(sums)), _mm256_set1_epi8(15));
         let [a, b, c] = &self.values;
         let mantissa = words([a.of(step), b.of(step), c.of(step), _mm256_setzero_si256()]);
         for k in 0..4 {
-            let octave = _mm256_and_si256(sum[k], _mm256_set1_epi32(EXPONENT_F32));
-            let y = self.limits.finish(x[k], _mm256_or_si256(octave, mantissa[k]));
-            // SAFETY: the caller's pointer is good for 32 values.
-            unsafe { _mm256_storeu_si256(destination.add(k), y) }
+            let octave = _mm256_and_si256(sums[k], _mm256_set1_epi32(EXPONENT_F32));
+            let quantised = _mm256_or_si256(octave, mantissa[k]);
+            // SAFETY: the caller's pointers are good for 32 values.
+            unsafe {
+                let x = _mm256_loadu_si256(source.add(k));
+                _mm256_storeu_si256(destination.add(k), self.limits.finish(x, quantised));
+            }
         }
         true
     }
@@ -169,8 +177,9 @@ static CELLS: [u64; 256] = {
 
 impl Kernel for Sixteen {
     type Value = f32;
-    const LEN: usize = 16;
-    const ASKS_AHEAD: bool = false;
+    /// Twice the magnitude: bits 16 to 23 are its cell.
+    type Place = __m256i;
+    const LEN: usize = 8;
 
     #[inline]
     #[target_feature(enable = "avx2")]
@@ -180,38 +189,37 @@ impl Kernel for Sixteen {
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    unsafe fn quantise(&self, source: *const f32, destination: *mut f32) -> bool {
-        let (source, destination) = (source.cast::<__m256i>(), destination.cast::<__m256i>());
-        // SAFETY: the caller's pointers are good for 16 values.
+    unsafe fn locate(&self, source: *const f32) -> __m256i {
+        // SAFETY: the caller's pointer is good for eight values.
+        let held = self.limits.hold(unsafe { _mm256_loadu_si256(source.cast()) });
+        _mm256_add_epi32(held, held)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn quantise(&self, place: &__m256i, source: *const f32, destination: *mut f32) -> bool {
+        let [c0, c1, c2, c3, c4, c5, c6, c7] = from_bit_16::<u8>(place);
+        // The shuffles, which work on 128 bits, put them in order.
+        // SAFETY: they are bytes.
+        let (a, b) = unsafe { (cells([c0, c1, c4, c5]), cells([c2, c3, c6, c7])) };
+        let value = _mm256_castps_si256(_mm256_shuffle_ps::<0b11_01_11_01>(a, b));
+        let more = _mm256_castps_si256(_mm256_shuffle_ps::<0b10_00_10_00>(a, b));
+        let held = _mm256_srli_epi32::<1>(*place);
+        let within = _mm256_and_si256(held, _mm256_set1_epi32(0x7fff));
+        let below = _mm256_cmpgt_epi32(_mm256_srli_epi32::<17>(more), within);
+        let more = _mm256_andnot_si256(below, _mm256_and_si256(more, _mm256_set1_epi32(0x1_ffff)));
+        let octave = _mm256_and_si256(held, _mm256_set1_epi32(EXPONENT_F32));
+        let quantised = _mm256_add_epi32(octave, _mm256_add_epi32(value, more));
+        // SAFETY: the caller's pointers are good for eight values.
         unsafe {
-            let (a, b) = (_mm256_loadu_si256(source), _mm256_loadu_si256(source.add(1)));
-            _mm256_storeu_si256(destination, self.quantise_eight(a));
-            _mm256_storeu_si256(destination.add(1), self.quantise_eight(b));
+            let x = _mm256_loadu_si256(source.cast());
+            _mm256_storeu_si256(destination.cast(), self.limits.finish(x, quantised));
         }
         true
     }
 
     fn quantise_value(x: f32, scale: &Scale) -> f32 {
         scalar::value_f32(x, scale)
-    }
-}
-
-impl Sixteen {
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    fn quantise_eight(&self, x: __m256i) -> __m256i {
-        let held = self.limits.hold(x);
-        let [c0, c1, c2, c3, c4, c5, c6, c7] = indices::<15>(held);
-        // The shuffles, which work on 128 bits, put them in order.
-        // SAFETY: they are bytes.
-        let (a, b) = unsafe { (cells([c0, c1, c4, c5]), cells([c2, c3, c6, c7])) };
-        let value = _mm256_castps_si256(_mm256_shuffle_ps::<0b11_01_11_01>(a, b));
-        let more = _mm256_castps_si256(_mm256_shuffle_ps::<0b10_00_10_00>(a, b));
-        let within = _mm256_and_si256(held, _mm256_set1_epi32(0x7fff));
-        let below = _mm256_cmpgt_epi32(_mm256_srli_epi32::<17>(more), within);
-        let more = _mm256_andnot_si256(below, _mm256_and_si256(more, _mm256_set1_epi32(0x1_ffff)));
-        let octave = _mm256_and_si256(held, _mm256_set1_epi32(EXPONENT_F32));
-        self.limits.finish(x, _mm256_add_epi32(octave, _mm256_add_epi32(value, more)))
     }
 }
 
