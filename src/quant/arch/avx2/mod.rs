@@ -66,57 +66,49 @@ trait Kernel {
     fn quantise_value(x: Self::Value, scale: &Scale) -> Self::Value;
 }
 
-/// Runs a kernel over `len` values.
-unsafe fn sweep<K: Kernel>(source: *const K::Value, destination: *mut K::Value, len: usize, scale: &Scale) {
-    const { assert!(K::LEN <= 32) };
-    let mut i = 0;
-    // SAFETY: all within `len` values, or within a kernel's own number of them.
-    unsafe {
-        loop {
-            if len - i >= K::LEN {
-                i += run::<K>(source.add(i), destination.add(i), len - i, scale);
-            }
-            if i == len {
-                return;
-            }
-            let count = K::LEN.min(len - i);
-            // The last ones among zeros.
-            let mut rest = [K::Value::from_f64(0.0); 32];
-            source.add(i).copy_to_nonoverlapping(rest.as_mut_ptr(), count);
-            if count == K::LEN || run::<K>(rest.as_ptr(), rest.as_mut_ptr(), K::LEN, scale) == 0 {
-                rest[..count].iter_mut().for_each(|x| *x = K::quantise_value(*x, scale));
-            }
-            rest.as_ptr().copy_to_nonoverlapping(destination.add(i), count);
-            i += count;
-        }
-    }
-}
-
 /// A kernel's blocks that are all located before the first of them is quantised.
 const STRIP: usize = 64;
 
-/// Runs a kernel for as long as there is a whole number of values for it and none that wants a closer look. Returns how
-/// many it has quantised.
+/// Runs a kernel over `len` values.
 ///
 /// A block's instructions wait for one another; the processor fills the time with those of the next blocks, but does not
 /// see far enough ahead. In two loops the way through a block is half as long, and what the second one needs is there.
 ///
 /// Without the instruction set, so that the loops are not inlined here: the compiler then keeps in registers what each
 /// of them needs.
-unsafe fn run<K: Kernel>(source: *const K::Value, destination: *mut K::Value, len: usize, scale: &Scale) -> usize {
+unsafe fn sweep<K: Kernel>(source: *const K::Value, destination: *mut K::Value, len: usize, scale: &Scale) {
     let mut places = [const { MaybeUninit::uninit() }; STRIP];
-    let mut i = 0;
-    loop {
-        let places = &mut places[..STRIP.min((len - i) / K::LEN)];
-        // SAFETY: all within `len` values, and all places of this strip are found before they are used.
-        let done = unsafe {
-            let (source, destination) = (source.add(i), destination.add(i));
-            locate::<K>(source, places, scale);
-            quantise::<K>(places.assume_init_ref(), source, destination, scale)
-        };
-        i += done * K::LEN;
-        if done < STRIP {
-            return i;
+    let blocks = len / K::LEN;
+    for start in (0..blocks).step_by(STRIP) {
+        let places = &mut places[..STRIP.min(blocks - start)];
+        let value = |block: usize| (start + block) * K::LEN;
+        let mut block = 0;
+        // SAFETY: all within `len` values, and a block is located before it is quantised.
+        unsafe {
+            locate::<K>(source.add(value(0)), places, scale);
+            loop {
+                let i = value(block);
+                block += quantise::<K>(&places[block..], source.add(i), destination.add(i), scale);
+                if block == places.len() {
+                    break;
+                }
+                for i in value(block)..value(block + 1) {
+                    *destination.add(i) = K::quantise_value(*source.add(i), scale);
+                }
+                block += 1;
+            }
+        }
+    }
+    let (rest, count) = (blocks * K::LEN, len % K::LEN);
+    if count > 0 {
+        const { assert!(K::LEN <= 32) };
+        // Among zeros.
+        let mut block = [K::Value::from_f64(0.0); 32];
+        // SAFETY: the last `count` of `len` values, and a block is no shorter.
+        unsafe {
+            source.add(rest).copy_to_nonoverlapping(block.as_mut_ptr(), count);
+            sweep::<K>(block.as_ptr(), block.as_mut_ptr(), K::LEN, scale);
+            block.as_ptr().copy_to_nonoverlapping(destination.add(rest), count);
         }
     }
 }
@@ -136,16 +128,16 @@ unsafe fn locate<K: Kernel>(source: *const K::Value, places: &mut [MaybeUninit<K
 /// Quantises located blocks up to the first that wants a closer look. Returns how many.
 #[target_feature(enable = "avx2")]
 unsafe fn quantise<K: Kernel>(
-    places: &[K::Place],
+    places: &[MaybeUninit<K::Place>],
     source: *const K::Value,
     destination: *mut K::Value,
     scale: &Scale,
 ) -> usize {
-    // SAFETY: the caller's pointers are good for the blocks.
+    // SAFETY: the caller's pointers are good for the blocks, and the places are found.
     unsafe {
         let kernel = K::new(scale);
         for (k, place) in places.iter().enumerate() {
-            if !kernel.quantise(place, source.add(k * K::LEN), destination.add(k * K::LEN)) {
+            if !kernel.quantise(place.assume_init_ref(), source.add(k * K::LEN), destination.add(k * K::LEN)) {
                 return k;
             }
         }

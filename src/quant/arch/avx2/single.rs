@@ -111,9 +111,9 @@ impl Kernel for Eight {
     unsafe fn locate(&self, source: *const f32) -> Block {
         let source = source.cast::<__m256i>();
         let mut held: Block = [_mm256_setzero_si256(); 4];
-        for k in 0..4 {
+        for (k, held) in held.iter_mut().enumerate() {
             // SAFETY: the caller's pointer is good for 32 values.
-            held[k] = self.limits.hold(unsafe { _mm256_loadu_si256(source.add(k)) });
+            *held = self.limits.hold(unsafe { _mm256_loadu_si256(source.add(k)) });
         }
         // Bits 18 to 22 of a magnitude are its cell.
         let cell = third_bytes(held);
