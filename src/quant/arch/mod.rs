@@ -94,6 +94,7 @@ pub fn chosen() -> &'static Path {
 #[derive(Debug)]
 pub struct Scale {
     format: &'static Format,
+    delta: i32,
     f32: Limits<u32>,
     f64: Limits<u64>,
 }
@@ -127,6 +128,7 @@ impl Scale {
         });
         Scale {
             format,
+            delta,
             f32: Limits {
                 flush: flush_f32,
                 lowest: lowest.map(|value| (value as f32).to_bits()),

@@ -3,7 +3,7 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
-use super::planes::{Block, Plane, Planes, add, third_bytes, words};
+use super::planes::{Plane, Planes};
 use super::{EXPONENT_F32, Kernel, ONE_OCTAVE_F32, from_bit_16, select, sweep};
 use crate::quant::arch::{Scale, scalar};
 use crate::quant::{Bits, Format};
@@ -19,67 +19,64 @@ pub unsafe fn apply(source: *const f32, destination: *mut f32, len: usize, scale
     }
 }
 
-/// The limits of a float32 scale, raised by an octave.
-struct Limits {
-    flush: [__m256i; 2],
-    lowest: [__m256i; 2],
-    highest: __m256i,
-}
+/// Magnitudes up to these become zero.
+struct Flush([__m256i; 2]);
 
-impl Limits {
+impl Flush {
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn new(scale: &Scale) -> Limits {
-        let limits = &scale.f32;
-        Limits {
-            flush: limits.flush.map(|b| _mm256_set1_epi32(b as i32)),
-            lowest: limits.lowest.map(|b| _mm256_set1_epi32(b as i32 + ONE_OCTAVE_F32)),
-            highest: _mm256_set1_epi32(limits.highest as i32 + ONE_OCTAVE_F32),
-        }
+    fn new(scale: &Scale) -> Flush {
+        Flush(scale.f32.flush.map(|b| _mm256_set1_epi32(b as i32)))
     }
 
-    /// The magnitude raised and held within the limits.
+    /// Zeros for the values that become zero, NaN among them.
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn hold(&self, x: __m256i) -> __m256i {
-        let lowest = select(self.lowest[0], self.lowest[1], x);
-        let magnitude = _mm256_and_si256(x, _mm256_set1_epi32(i32::MAX));
-        let raised = _mm256_add_epi32(magnitude, _mm256_set1_epi32(ONE_OCTAVE_F32));
-        _mm256_max_epi32(_mm256_min_epi32(raised, self.highest), lowest)
-    }
-
-    /// The quantised magnitude with the sign of `x`, or zero if that is too small or NaN.
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    fn finish(&self, x: __m256i, quantised: __m256i) -> __m256i {
-        let flush = select(self.flush[0], self.flush[1], x);
+    fn keep(&self, x: __m256i) -> __m256i {
+        let flush = select(self.0[0], self.0[1], x);
         let magnitude = _mm256_and_si256(x, _mm256_set1_epi32(i32::MAX));
         // As numbers, so that NaN is not among the larger ones.
         let (a, b) = (_mm256_castsi256_ps(magnitude), _mm256_castsi256_ps(flush));
-        let keep = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_GT_OQ>(a, b));
-        let sign = _mm256_and_si256(x, _mm256_set1_epi32(i32::MIN));
-        _mm256_and_si256(keep, _mm256_or_si256(quantised, sign))
+        _mm256_castps_si256(_mm256_cmp_ps::<_CMP_GT_OQ>(a, b))
     }
 }
 
-/// 16 steps, looked up in planes of bytes.
+/// 16 steps, looked up in planes of bytes. The upper halves of 16 values fill a vector, and so do the lower ones.
+///
+/// An upper half is sign, octave, and seven bits of which the first five are the cell. To it is added what moves the
+/// threshold's own upper half to just below a step, and one more where the lower half has reached the threshold's: then
+/// bits 3 to 6 are the step.
 struct Eight {
-    limits: Limits,
+    flush: Flush,
+    lowest: __m256i,
+    highest: __m256i,
     corrections: [Plane<2>; 3],
     values: [Plane<1>; 3],
 }
 
-/// The corrections, which take the raise back.
+/// Part of every correction: a finite magnitude's sum stays within 15 bits, that of an infinity does not, and so is the
+/// lowest of all.
+const LIFT: u32 = 0x7b;
+
+/// Bits 0 to 15: the threshold's lower half. 16 to 23: what the upper half is corrected by.
 static CORRECTIONS: Planes<2, 3> = {
+    const EIGHT: &Format = Bits::Eight.format();
     let mut table = [0; 32];
-    let mut cell = 0;
+    let (mut cell, mut step) = (0, 0);
     while cell < 32 {
-        table[cell] = Bits::Eight.format().corrections_f32[cell].wrapping_sub(ONE_OCTAVE_F32 as u32);
-        // The fourth byte is nothing but ones.
-        assert!(table[cell] >> 24 == 0xff);
-        table[cell] &= 0xff_ffff;
+        let first = 4 * cell as u32;
+        let (lower, sum) = if step < 16 && (EIGHT.thresholds_f32[step] >> 18) as usize == cell {
+            let threshold = EIGHT.thresholds_f32[step];
+            step += 1;
+            (threshold & 0xffff, 8 * step as u32 - 1 - ((threshold >> 16) - first))
+        } else {
+            (0xffff, 8 * step as u32)
+        };
+        assert!(0x7f00 + sum + 3 + 1 + LIFT < 0x8000 && 0x7f80 + sum + LIFT >= 0x8000);
+        table[cell] = lower | (sum - first + LIFT) << 16;
         cell += 1;
     }
+    assert!(step == 16);
     Planes::new(&table)
 };
 
@@ -96,49 +93,61 @@ static VALUES: Planes<1, 3> = {
 
 impl Kernel for Eight {
     type Value = f32;
-    /// The sums whose upper bits are octave and step.
-    type Place = Block;
+    /// Sign, octave and step in upper halves, as [`halves`] has them; the lowest three bits are anything.
+    type Place = [__m256i; 2];
     const LEN: usize = 32;
 
     #[inline]
     #[target_feature(enable = "avx2")]
     unsafe fn new(scale: &Scale) -> Eight {
-        Eight { limits: Limits::new(scale), corrections: CORRECTIONS.load(), values: VALUES.load() }
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    unsafe fn locate(&self, source: *const f32) -> Block {
-        let source = source.cast::<__m256i>();
-        let mut held: Block = [_mm256_setzero_si256(); 4];
-        for (k, held) in held.iter_mut().enumerate() {
-            // SAFETY: the caller's pointer is good for 32 values.
-            *held = self.limits.hold(unsafe { _mm256_loadu_si256(source.add(k)) });
+        // Code q's upper half.
+        let sum = |q: i32| _mm256_set1_epi16((8 * (q + 16 * 127) + LIFT as i32) as i16);
+        Eight {
+            flush: Flush::new(scale),
+            lowest: sum(scale.delta),
+            highest: sum(scale.delta + scale.format.max_code),
+            corrections: CORRECTIONS.load(),
+            values: VALUES.load(),
         }
-        // Bits 18 to 22 of a magnitude are its cell.
-        let cell = third_bytes(held);
-        let (cell, bit_4) = (_mm256_srli_epi16::<2>(cell), _mm256_slli_epi16::<1>(cell));
-        let cell = _mm256_and_si256(cell, _mm256_set1_epi8(15));
-        let [a, b, c] = &self.corrections;
-        let correction = words([a.of(cell, bit_4), b.of(cell, bit_4), c.of(cell, bit_4), _mm256_set1_epi8(-1)]);
-        add(held, correction)
     }
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    unsafe fn quantise(&self, &sums: &Block, source: *const f32, destination: *mut f32) -> bool {
-        let (source, destination) = (source.cast::<__m256i>(), destination.cast::<__m256i>());
-        // Bits 19 to 22 of a sum are its step.
-        let step = _mm256_and_si256(_mm256_srli_epi16::<3>(third_bytes(sums)), _mm256_set1_epi8(15));
-        let [a, b, c] = &self.values;
-        let mantissa = words([a.of(step), b.of(step), c.of(step), _mm256_setzero_si256()]);
-        for k in 0..4 {
-            let octave = _mm256_and_si256(sums[k], _mm256_set1_epi32(EXPONENT_F32));
-            let quantised = _mm256_or_si256(octave, mantissa[k]);
+    unsafe fn locate(&self, source: *const f32) -> [__m256i; 2] {
+        // SAFETY: the caller's pointer is good for 32 values.
+        let [a, b] = unsafe { [halves(source), halves(source.add(16))] };
+        let mantissa = _mm256_set1_epi16(0x7f);
+        let cell = _mm256_packus_epi16(_mm256_and_si256(a.upper, mantissa), _mm256_and_si256(b.upper, mantissa));
+        let (cell, bit_4) = (_mm256_srli_epi16::<2>(cell), _mm256_add_epi8(cell, cell));
+        let cell = _mm256_and_si256(cell, _mm256_set1_epi8(15));
+        let [p, q, r] = &self.corrections;
+        let (p, q, r) = (p.of(cell, bit_4), q.of(cell, bit_4), r.of(cell, bit_4));
+        let zero = _mm256_setzero_si256();
+        [
+            self.place(&a, _mm256_unpacklo_epi8(p, q), _mm256_unpacklo_epi8(r, zero)),
+            self.place(&b, _mm256_unpackhi_epi8(p, q), _mm256_unpackhi_epi8(r, zero)),
+        ]
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn quantise(&self, &[a, b]: &[__m256i; 2], source: *const f32, destination: *mut f32) -> bool {
+        let step = _mm256_set1_epi16(0x78);
+        let step = _mm256_packus_epi16(_mm256_and_si256(a, step), _mm256_and_si256(b, step));
+        let step = _mm256_srli_epi16::<3>(step);
+        let [p, q, r] = &self.values;
+        let (p, q, r) = (p.of(step), q.of(step), r.of(step));
+        let octave = _mm256_set1_epi16(!0x7f);
+        let (a, b) = (_mm256_and_si256(a, octave), _mm256_and_si256(b, octave));
+        let zero = _mm256_setzero_si256();
+        let a = Halves { upper: _mm256_or_si256(a, _mm256_unpacklo_epi8(r, zero)), lower: _mm256_unpacklo_epi8(p, q) };
+        let b = Halves { upper: _mm256_or_si256(b, _mm256_unpackhi_epi8(r, zero)), lower: _mm256_unpackhi_epi8(p, q) };
+        let ([a, b], [c, d]) = (a.join(), b.join());
+        for (k, quantised) in [a, b, c, d].into_iter().enumerate() {
             // SAFETY: the caller's pointers are good for 32 values.
             unsafe {
-                let x = _mm256_loadu_si256(source.add(k));
-                _mm256_storeu_si256(destination.add(k), self.limits.finish(x, quantised));
+                let keep = self.flush.keep(_mm256_loadu_si256(source.add(8 * k).cast()));
+                _mm256_storeu_si256(destination.add(8 * k).cast(), _mm256_and_si256(keep, quantised));
             }
         }
         true
@@ -149,9 +158,58 @@ impl Kernel for Eight {
     }
 }
 
-/// 128 steps: one load from memory tells all about a cell.
+impl Eight {
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn place(&self, x: &Halves, threshold: __m256i, correction: __m256i) -> __m256i {
+        let above = _mm256_cmpeq_epi16(_mm256_max_epu16(x.lower, threshold), x.lower);
+        let magnitude = _mm256_and_si256(x.upper, _mm256_set1_epi16(i16::MAX));
+        let sum = _mm256_sub_epi16(_mm256_add_epi16(magnitude, correction), above);
+        let sign = _mm256_and_si256(x.upper, _mm256_set1_epi16(i16::MIN));
+        // Negative magnitudes begin one step higher.
+        let lowest = _mm256_add_epi16(self.lowest, _mm256_srli_epi16::<12>(sign));
+        let held = _mm256_max_epi16(_mm256_min_epi16(sum, self.highest), lowest);
+        _mm256_or_si256(_mm256_sub_epi16(held, _mm256_set1_epi16(LIFT as i16)), sign)
+    }
+}
+
+/// The halves of 16 values: words 2k and 2k + 1 are of values k and k + 8.
+struct Halves {
+    upper: __m256i,
+    lower: __m256i,
+}
+
+/// # Safety
+/// `source` is good for 16 values.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn halves(source: *const f32) -> Halves {
+    // SAFETY: as the caller has it.
+    let (a, b) = unsafe { (_mm256_loadu_si256(source.cast()), _mm256_loadu_si256(source.add(8).cast())) };
+    Halves {
+        upper: _mm256_blend_epi16::<0b1010_1010>(_mm256_srli_epi32::<16>(a), b),
+        lower: _mm256_blend_epi16::<0b1010_1010>(a, _mm256_slli_epi32::<16>(b)),
+    }
+}
+
+impl Halves {
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn join(self) -> [__m256i; 2] {
+        let Halves { upper, lower } = self;
+        [
+            _mm256_blend_epi16::<0b1010_1010>(lower, _mm256_slli_epi32::<16>(upper)),
+            _mm256_blend_epi16::<0b1010_1010>(_mm256_srli_epi32::<16>(lower), upper),
+        ]
+    }
+}
+
+/// 128 steps: one load from memory tells all about a cell. Magnitudes are raised by an octave: an infinity's becomes
+/// negative, and so the lowest of all.
 struct Sixteen {
-    limits: Limits,
+    flush: Flush,
+    lowest: [__m256i; 2],
+    highest: __m256i,
 }
 
 /// A cell's two values and what separates them: the upper half is what the lower value adds to its octave, whose
@@ -177,21 +235,27 @@ static CELLS: [u64; 256] = {
 
 impl Kernel for Sixteen {
     type Value = f32;
-    /// Twice the magnitude: bits 16 to 23 are its cell.
+    /// Twice the held magnitude: bits 16 to 23 are its cell.
     type Place = __m256i;
     const LEN: usize = 8;
 
     #[inline]
     #[target_feature(enable = "avx2")]
     unsafe fn new(scale: &Scale) -> Sixteen {
-        Sixteen { limits: Limits::new(scale) }
+        let raised = |b: u32| _mm256_set1_epi32(b as i32 + ONE_OCTAVE_F32);
+        let limits = &scale.f32;
+        Sixteen { flush: Flush::new(scale), lowest: limits.lowest.map(raised), highest: raised(limits.highest) }
     }
 
     #[inline]
     #[target_feature(enable = "avx2")]
     unsafe fn locate(&self, source: *const f32) -> __m256i {
         // SAFETY: the caller's pointer is good for eight values.
-        let held = self.limits.hold(unsafe { _mm256_loadu_si256(source.cast()) });
+        let x = unsafe { _mm256_loadu_si256(source.cast()) };
+        let lowest = select(self.lowest[0], self.lowest[1], x);
+        let magnitude = _mm256_and_si256(x, _mm256_set1_epi32(i32::MAX));
+        let raised = _mm256_add_epi32(magnitude, _mm256_set1_epi32(ONE_OCTAVE_F32));
+        let held = _mm256_max_epi32(_mm256_min_epi32(raised, self.highest), lowest);
         _mm256_add_epi32(held, held)
     }
 
@@ -213,7 +277,9 @@ impl Kernel for Sixteen {
         // SAFETY: the caller's pointers are good for eight values.
         unsafe {
             let x = _mm256_loadu_si256(source.cast());
-            _mm256_storeu_si256(destination.cast(), self.limits.finish(x, quantised));
+            let sign = _mm256_and_si256(x, _mm256_set1_epi32(i32::MIN));
+            let y = _mm256_and_si256(self.flush.keep(x), _mm256_or_si256(quantised, sign));
+            _mm256_storeu_si256(destination.cast(), y);
         }
         true
     }
