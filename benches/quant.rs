@@ -4,7 +4,7 @@
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 use gfpq::quant::arch::{self, Scale};
-use gfpq::quant::{Bits, Element, Mode, Param, quantise, quantise_into};
+use gfpq::quant::{Bits, Element, Mode, Param, Tensor, quantise, quantise_into};
 
 /// In a core's own cache, in the shared one, in memory.
 const COUNTS: [usize; 3] = [100_000, 1_000_000, 13_107_200];
@@ -33,7 +33,7 @@ fn apply<T: Element>(bencher: Bencher, bits: u32) {
     let mut data = data::<T>(COUNTS[0]);
     let scale = Scale::new(width(bits), -width(bits).format().max_code);
     let bytes = BytesCount::of_slice(&data);
-    bencher.counter(bytes).bench_local(|| arch::chosen().apply_in_place(black_box(&mut data), &scale));
+    bencher.counter(bytes).bench_local(|| arch::chosen().apply(&mut Tensor::in_place(black_box(&mut data)), &scale));
 }
 
 #[divan::bench(args = COUNTS)]

@@ -3,13 +3,14 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::quant::parallel::{grain, pays, share};
+use crate::quant::parallel::{part_len, share};
 
 /// Reads all of `data`.
 pub fn read<T: Sync>(data: &[T]) -> u64 {
     let words = words(data);
+    let Some(len) = part_len::<u64>(words.len()) else { return sum(words) };
     let total = AtomicU64::new(0);
-    share(pays(words), words.chunks(grain::<u64>()), |chunk| _ = total.fetch_add(sum(chunk), Ordering::Relaxed));
+    share(words.chunks(len), |part| _ = total.fetch_add(sum(part), Ordering::Relaxed));
     total.into_inner()
 }
 
@@ -17,7 +18,10 @@ pub fn read<T: Sync>(data: &[T]) -> u64 {
 pub fn rewrite<T: Send>(data: &mut [T]) {
     // SAFETY: as in `words`; and flipping the lowest mantissa bit of a float leaves a float.
     let words = unsafe { data.align_to_mut::<u64>().1 };
-    share(pays(words), words.chunks_mut(grain::<u64>()), flip);
+    match part_len::<u64>(words.len()) {
+        None => flip(words),
+        Some(len) => share(words.chunks_mut(len), |part| flip(part)),
+    }
 }
 
 /// The eight-byte words in `data`, but for a few bytes at its ends.

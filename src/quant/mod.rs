@@ -13,16 +13,19 @@
 //! ```
 
 pub mod arch;
+mod crew;
 mod element;
 mod format;
 pub mod formula;
 pub(crate) mod parallel;
 mod param;
+mod tensor;
 
 pub use element::Element;
 pub(crate) use format::AMBIGUOUS;
 pub use format::{Bits, Format};
 pub use param::Param;
+pub use tensor::Tensor;
 
 /// Where a call takes its scale from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -75,8 +78,7 @@ pub enum Error {
 /// An infinity becomes the smallest magnitude of its sign: the vendor's library does so, and calling code that cares
 /// looks for non-finite values first.
 pub fn quantise<T: Element>(data: &mut [T], bits: Bits, mode: Mode, param: &mut Param) {
-    let delta = resolve(data, bits, mode, param);
-    parallel::apply_in_place(data, bits, delta);
+    run(Tensor::in_place(data), bits, mode, param);
 }
 
 /// Quantises and dequantises `source` into `destination`, as [`quantise`] would in place.
@@ -95,29 +97,32 @@ pub fn quantise_into<T: Element>(
     }
     if mode == Mode::Update && bits.format().contains(param.delta) {
         // Rarely does an update change the scale: one pass then, on the guess that this one does not.
-        let max_abs = parallel::max_abs_and_apply(source, destination, bits, param.delta);
-        let delta = bits.format().delta_for(T::range_or_floor(max_abs));
-        if delta <= param.delta {
-            return Ok(());
+        let tensor = Tensor::into(source, destination);
+        let delta = delta_for(parallel::max_abs_and_rewrite(tensor, bits, param.delta), bits);
+        if delta > param.delta {
+            param.delta = delta;
+            parallel::rewrite(Tensor::into(source, destination), bits, delta);
         }
-        param.delta = delta;
     } else {
-        resolve(source, bits, mode, param);
+        run(Tensor::into(source, destination), bits, mode, param);
     }
-    parallel::apply(source, destination, bits, param.delta);
     Ok(())
 }
 
 /// The scale that INIT takes from `data`: from its largest magnitude, NaN passed over, 1e-6 where that is 0.
 pub fn delta_of<T: Element>(data: &[T], bits: Bits) -> i32 {
-    bits.format().delta_for(T::range_or_floor(parallel::max_abs(data)))
+    delta_for(parallel::max_abs(data), bits)
 }
 
-fn resolve<T: Element>(data: &[T], bits: Bits, mode: Mode, param: &mut Param) -> i32 {
+fn delta_for<T: Element>(max_abs: T, bits: Bits) -> i32 {
+    bits.format().delta_for(T::range_or_floor(max_abs))
+}
+
+fn run<T: Element>(tensor: Tensor<T>, bits: Bits, mode: Mode, param: &mut Param) {
+    let before = param.delta;
     match mode {
-        Mode::Init => param.delta = delta_of(data, bits),
-        Mode::Update => param.delta = param.delta.max(delta_of(data, bits)),
-        Mode::ApplyOnly => {}
+        Mode::Init => param.delta = parallel::quantise(tensor, bits, |max_abs| delta_for(max_abs, bits)),
+        Mode::Update => param.delta = parallel::quantise(tensor, bits, |max_abs| delta_for(max_abs, bits).max(before)),
+        Mode::ApplyOnly => parallel::rewrite(tensor, bits, before),
     }
-    param.delta
 }

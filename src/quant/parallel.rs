@@ -1,77 +1,87 @@
 //! The passes spread over the cores, where that pays.
-//!
-//! The calling thread works, and idle threads of rayon's pool help it: a call does not wait for a thread to wake up
-//! before the work begins, and many calls at once keep the cores busy without a thread more than callers and pool have.
 
-use std::process;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::arch::{self, Scale};
+use super::arch::{self, Path, Scale};
+use super::crew::{self, Round, Tasks};
+use super::tensor::Tensor;
 use super::{Bits, Element, formula};
 
-/// Bytes a thread takes at a time.
-const GRAIN: usize = 1 << 16;
+/// Bytes of a part: as many parts as this, if they are neither so short that to take one is much beside the work on it,
+/// nor so long that a core's own cache does not hold it.
+const PARTS: usize = 16;
+const SHORTEST: usize = 1 << 14;
+const LONGEST: usize = 1 << 16;
 
-/// Bytes whose range is found and which are rewritten, one after the other, in a single pass: they stay in the core's
-/// own cache.
-const BLOCK: usize = 1 << 16;
+/// Values of the parts that `len` values are shared in, or none where help does not pay: to wake a thread takes 5 to 30
+/// microseconds, as busy as the machine is.
+pub fn part_len<T>(len: usize) -> Option<usize> {
+    let bytes = len * size_of::<T>();
+    let pays = bytes >= arch::chosen().worth_sharing && crew::is_there();
+    pays.then(|| (bytes / PARTS).clamp(SHORTEST, LONGEST) / size_of::<T>())
+}
 
-/// Whether the thread pool is there to help. A pool does not survive a fork: a child of a process that has used it works
-/// alone.
-fn pool() -> bool {
-    // 0: nobody has used it. Not a OnceLock: forked while another thread initialises it, a child would wait for ever.
-    static OWNER: AtomicU32 = AtomicU32::new(0);
-    let us = process::id();
-    match OWNER.compare_exchange(0, us, Ordering::Relaxed, Ordering::Relaxed) {
-        Ok(_) => match rayon::ThreadPoolBuilder::new().build_global() {
-            // The system gives no thread: nobody's process has this number. (Without a source: it is built already.)
-            Err(error) if std::error::Error::source(&error).is_some() => {
-                OWNER.store(u32::MAX, Ordering::Relaxed);
-                false
-            }
-            _ => true,
-        },
-        Err(owner) => owner == us,
+/// Works on all parts.
+pub fn share<P: Send>(parts: impl Iterator<Item = P>, work: impl Fn(&mut P) + Sync) {
+    let (parts, round) = (Tasks::from_iter(parts), Round::default());
+    crew::work(parts.count() - 1, &|| parts.each(&round, &work));
+}
+
+/// The largest magnitude in `data`.
+pub fn max_abs<T: Element>(data: &[T]) -> T {
+    let path = arch::chosen();
+    let Some(len) = part_len::<T>(data.len()) else { return path.max_abs(data) };
+    let largest = Largest::new();
+    share(data.chunks(len), |part| largest.add(path.max_abs(part)));
+    largest.get()
+}
+
+/// Quantises by `delta`.
+pub fn rewrite<T: Element>(mut tensor: Tensor<T>, bits: Bits, delta: i32) {
+    let rewrite = Rewrite::new(bits, delta);
+    match part_len::<T>(tensor.source().len()) {
+        None => rewrite.run(&mut tensor),
+        Some(len) => share(tensor.parts(len), |part| rewrite.run(part)),
     }
 }
 
-/// A thread's portion of values.
-pub const fn grain<T>() -> usize {
-    GRAIN / size_of::<T>()
-}
-
-/// Whether a pass over `data` is long enough for help to pay: waking a thread takes 5 to 30 microseconds, as busy as
-/// the machine is.
-pub fn pays<T>(data: &[T]) -> bool {
-    size_of_val(data) >= arch::chosen().worth_sharing && pool()
-}
-
-/// Does all tasks of a pass, which `pays` to share or not.
-pub fn share<I: Iterator<Item: Send> + Send>(pays: bool, tasks: I, work: impl Fn(I::Item) + Sync) {
-    if !pays {
-        return tasks.for_each(work);
-    }
-    let tasks = Mutex::new(tasks);
-    let run = || {
-        loop {
-            // The guard goes before the work begins.
-            let task = tasks.lock().unwrap_or_else(PoisonError::into_inner).next();
-            match task {
-                Some(task) => work(task),
-                None => return,
-            }
-        }
+/// [`max_abs`] and [`rewrite`], one after the other on each part while it is in the cache.
+pub fn max_abs_and_rewrite<T: Element>(mut tensor: Tensor<T>, bits: Bits, delta: i32) -> T {
+    let (path, rewrite) = (arch::chosen(), Rewrite::new(bits, delta));
+    let largest = Largest::new();
+    let both = |part: &mut Tensor<T>| {
+        largest.add(path.max_abs(part.source()));
+        rewrite.run(part);
     };
-    rayon::in_place_scope(|scope| {
-        for _ in 1..rayon::current_num_threads() {
-            scope.spawn(|_| run());
-        }
-        run();
-    });
+    match part_len::<T>(tensor.source().len()) {
+        None => both(&mut tensor),
+        Some(len) => share(tensor.parts(len), both),
+    }
+    largest.get()
 }
 
-/// The largest of the magnitudes that tasks find.
+/// Quantises by the delta that `delta_for` gives for the largest magnitude. Returns it.
+pub fn quantise<T: Element>(mut tensor: Tensor<T>, bits: Bits, delta_for: impl Fn(T) -> i32 + Sync) -> i32 {
+    let path = arch::chosen();
+    let Some(len) = part_len::<T>(tensor.source().len()) else {
+        let delta = delta_for(path.max_abs(tensor.source()));
+        Rewrite::new(bits, delta).run(&mut tensor);
+        return delta;
+    };
+    let (parts, largest) = (Tasks::from_iter(tensor.parts(len)), Largest::new());
+    let (first, second) = (Round::default(), Round::default());
+    // One call for both passes: a helper that is late for the first is there for the second.
+    crew::work(parts.count() - 1, &|| {
+        parts.each(&first, |part| largest.add(path.max_abs(part.source())));
+        parts.finish(&first);
+        let rewrite = Rewrite::new(bits, delta_for(largest.get()));
+        // From the end, which the first pass has left in the caches.
+        parts.each_back(&second, |part| rewrite.run(part));
+    });
+    delta_for(largest.get())
+}
+
+/// The largest of the magnitudes that threads find.
 struct Largest<T>(Mutex<T>);
 
 impl<T: Element> Largest<T> {
@@ -87,55 +97,31 @@ impl<T: Element> Largest<T> {
         }
     }
 
-    fn get(self) -> T {
-        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
+    fn get(&self) -> T {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-pub fn max_abs<T: Element>(data: &[T]) -> T {
-    let path = arch::chosen();
-    if !pays(data) {
-        return path.max_abs(data);
-    }
-    let largest = Largest::new();
-    share(true, data.chunks(grain::<T>()), |chunk| largest.add(path.max_abs(chunk)));
-    largest.get()
+/// The pass that rewrites.
+enum Rewrite {
+    /// For the format's own range.
+    Path(&'static Path, Scale),
+    Formula(Bits, i32),
 }
 
-pub fn apply_in_place<T: Element>(data: &mut [T], bits: Bits, delta: i32) {
-    let pays = pays(data);
-    if !bits.format().contains(delta) {
-        return share(pays, data.chunks_mut(grain::<T>()), |chunk| {
-            chunk.iter_mut().for_each(|x| *x = formula::quantise_value(*x, bits, delta));
-        });
-    }
-    let (path, scale) = (arch::chosen(), Scale::new(bits, delta));
-    // From the end, which a pass for the range has left in the caches.
-    share(pays, data.chunks_mut(grain::<T>()).rev(), |chunk| path.apply_in_place(chunk, &scale));
-}
-
-/// `source` and `destination` are of equal length.
-pub fn apply<T: Element>(source: &[T], destination: &mut [T], bits: Bits, delta: i32) {
-    if !bits.format().contains(delta) {
-        destination.copy_from_slice(source);
-        return apply_in_place(destination, bits, delta);
-    }
-    let (path, scale) = (arch::chosen(), Scale::new(bits, delta));
-    let tasks = source.chunks(grain::<T>()).zip(destination.chunks_mut(grain::<T>())).rev();
-    share(pays(source), tasks, |(from, to)| path.apply(from, to, &scale));
-}
-
-/// [`max_abs`] and [`apply`] in one pass. `delta` is in the format's range.
-pub fn max_abs_and_apply<T: Element>(source: &[T], destination: &mut [T], bits: Bits, delta: i32) -> T {
-    let (path, scale) = (arch::chosen(), Scale::new(bits, delta));
-    let largest = Largest::new();
-    let block = BLOCK / size_of::<T>();
-    let tasks = source.chunks(grain::<T>()).zip(destination.chunks_mut(grain::<T>()));
-    share(pays(source), tasks, |(from, to)| {
-        for (from, to) in from.chunks(block).zip(to.chunks_mut(block)) {
-            largest.add(path.max_abs(from));
-            path.apply(from, to, &scale);
+impl Rewrite {
+    fn new(bits: Bits, delta: i32) -> Rewrite {
+        if bits.format().contains(delta) {
+            Rewrite::Path(arch::chosen(), Scale::new(bits, delta))
+        } else {
+            Rewrite::Formula(bits, delta)
         }
-    });
-    largest.get()
+    }
+
+    fn run<T: Element>(&self, part: &mut Tensor<T>) {
+        match self {
+            Rewrite::Path(path, scale) => path.apply(part, scale),
+            &Rewrite::Formula(bits, delta) => part.each(|x| formula::quantise_value(x, bits, delta)),
+        }
+    }
 }

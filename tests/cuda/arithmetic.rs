@@ -5,7 +5,7 @@ use std::{env, fs, path::Path};
 
 use gfpq::cuda::source;
 use gfpq::quant::arch::{self, Scale};
-use gfpq::quant::{Bits as Width, Element, delta_of, formula};
+use gfpq::quant::{Bits as Width, Element, Tensor, delta_of, formula};
 use libloading::Library;
 
 use crate::Bits;
@@ -86,7 +86,7 @@ value!(f64, quantise_f64, delta_f64);
 fn agree<T: Value>(host: &Host, source: &[T], width: Width, delta: i32) {
     let scalar = arch::paths().last().unwrap();
     let (mut ours, mut theirs) = (source.to_vec(), source.to_vec());
-    scalar.apply_in_place(&mut ours, &Scale::new(width, delta));
+    scalar.apply(&mut Tensor::in_place(&mut ours), &Scale::new(width, delta));
     host.quantise(&mut theirs, width, delta);
     compare(source, &ours, &theirs, width, delta);
 }

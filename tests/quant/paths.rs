@@ -1,7 +1,7 @@
 //! Every instruction set's path against the format's formula and the scalar path.
 
 use gfpq::quant::arch::{self, Path, Scale};
-use gfpq::quant::{Bits as Width, Element, formula};
+use gfpq::quant::{Bits as Width, Element, Tensor, formula};
 
 use crate::Bits;
 
@@ -28,9 +28,9 @@ impl Value for f64 {
 fn check<T: Value>(path: &Path, data: &[T], width: Width, delta: i32) {
     let scale = Scale::new(width, delta);
     let mut out_of_place = vec![T::default(); data.len()];
-    path.apply(data, &mut out_of_place, &scale);
+    path.apply(&mut Tensor::into(data, &mut out_of_place), &scale);
     let mut in_place = data.to_vec();
-    path.apply_in_place(&mut in_place, &scale);
+    path.apply(&mut Tensor::in_place(&mut in_place), &scale);
     for (i, &x) in data.iter().enumerate() {
         let expected = formula::quantise_value(x, width, delta);
         let name = path.name();
@@ -53,7 +53,7 @@ fn all_lengths<T: Value>(random: &mut Bits) {
                 let mut wider: Vec<T> = random.tensor(len + 8).into_iter().map(T::from_f64).collect();
                 let before = wider.clone();
                 wider[offset..offset + len].copy_from_slice(&tensor);
-                path.apply_in_place(&mut wider[offset..offset + len], &Scale::new(width, delta));
+                path.apply(&mut Tensor::in_place(&mut wider[offset..offset + len]), &Scale::new(width, delta));
                 for (i, (x, y)) in before.iter().zip(&wider).enumerate() {
                     let expected = match i.checked_sub(offset) {
                         Some(i) if i < len => formula::quantise_value(tensor[i], width, delta),
@@ -163,8 +163,8 @@ fn mantissas(path: &Path, width: Width) {
     for sign in [0, 1 << 31] {
         let data: Vec<f32> = (0..1 << 23).map(|m| f32::from_bits(sign | 0x3f80_0000 | m)).collect();
         let (mut ours, mut theirs) = (data.clone(), data);
-        path.apply_in_place(&mut ours, &scale);
-        scalar.apply_in_place(&mut theirs, &scale);
+        path.apply(&mut Tensor::in_place(&mut ours), &scale);
+        scalar.apply(&mut Tensor::in_place(&mut theirs), &scale);
         let differs = ours.iter().zip(&theirs).position(|(a, b)| a.to_bits() != b.to_bits());
         assert_eq!(differs, None, "{} {width:?} sign {sign:x}", path.name());
     }
@@ -195,9 +195,9 @@ fn every_float32() {
             let start = std::time::Instant::now();
             for block in 0..1u32 << 12 {
                 let data: Vec<f32> = (0..BLOCK as u32).map(|i| f32::from_bits(block << 20 | i)).collect();
-                scalar.apply(&data, &mut theirs, &scale);
+                scalar.apply(&mut Tensor::into(&data, &mut theirs), &scale);
                 for path in arch::paths() {
-                    path.apply(&data, &mut ours, &scale);
+                    path.apply(&mut Tensor::into(&data, &mut ours), &scale);
                     let differs = ours.iter().zip(&theirs).position(|(a, b)| a.to_bits() != b.to_bits());
                     assert_eq!(differs, None, "{} {width:?} delta {delta} block {block:x}", path.name());
                 }

@@ -13,7 +13,7 @@ mod scalar;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use super::{Bits, Element, Format};
+use super::{Bits, Element, Format, Tensor};
 
 /// One instruction set's passes. Whoever holds a `&'static Path` from [`paths`] or [`chosen`] may call it: the
 /// processor has what it takes.
@@ -47,21 +47,11 @@ impl Path {
         unsafe { (T::passes(self).max_abs)(data) }
     }
 
-    /// Quantises and dequantises in place.
-    pub fn apply_in_place<T: Element>(&self, data: &mut [T], scale: &Scale) {
-        let start = data.as_mut_ptr();
-        // SAFETY: as above; the slice is both source and destination.
-        unsafe { (T::passes(self).apply)(start, start, data.len(), scale) }
-    }
-
-    /// Quantises and dequantises `source` into `destination`.
-    ///
-    /// # Panics
-    /// When the lengths differ.
-    pub fn apply<T: Element>(&self, source: &[T], destination: &mut [T], scale: &Scale) {
-        assert_eq!(source.len(), destination.len());
-        // SAFETY: as above; the lengths are equal, and a shared and an exclusive slice do not overlap.
-        unsafe { (T::passes(self).apply)(source.as_ptr(), destination.as_mut_ptr(), source.len(), scale) }
+    /// Quantises and dequantises.
+    pub fn apply<T: Element>(&self, tensor: &mut Tensor<T>, scale: &Scale) {
+        let (source, destination, len) = tensor.as_pointers();
+        // SAFETY: as above; and the tensor is as the pass wants it.
+        unsafe { (T::passes(self).apply)(source, destination, len, scale) }
     }
 }
 

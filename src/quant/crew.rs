@@ -1,0 +1,165 @@
+//! Work shared with idle threads of rayon's pool.
+//!
+//! The calling thread works, and whoever is idle helps it: a call does not wait for a thread to wake up before the work
+//! begins, nor for one that comes when there is nothing left to do (rayon's scopes do, which costs a short call as much
+//! as its work takes). Many calls at once keep the cores busy without a thread more than callers and pool have.
+
+use std::hint;
+use std::mem;
+use std::process;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, Thread};
+
+/// Whether the thread pool is there to help. A pool does not survive a fork: a child of a process that has used it works
+/// alone.
+pub fn is_there() -> bool {
+    // 0: nobody has used it. Not a OnceLock: forked while another thread initialises it, a child would wait for ever.
+    static OWNER: AtomicU32 = AtomicU32::new(0);
+    let us = process::id();
+    match OWNER.compare_exchange(0, us, Ordering::Relaxed, Ordering::Relaxed) {
+        Ok(_) => match rayon::ThreadPoolBuilder::new().build_global() {
+            // The system gives no thread: nobody's process has this number. (Without a source: it is built already.)
+            Err(error) if std::error::Error::source(&error).is_some() => {
+                OWNER.store(u32::MAX, Ordering::Relaxed);
+                false
+            }
+            _ => true,
+        },
+        Err(owner) => owner == us,
+    }
+}
+
+/// Does `work` here, and at the same time in up to `helpers` other threads. It returns when nothing is left to do, and
+/// may wait for nothing but what is being done by another thread that is in it.
+pub fn work(helpers: usize, work: &(dyn Fn() + Sync)) {
+    let crew = Arc::new(Crew {
+        // SAFETY: a fat reference is a fat pointer; that of a lifetime it has no more is for those who use it.
+        work: unsafe { mem::transmute::<&(dyn Fn() + Sync), *const (dyn Fn() + Sync)>(work) },
+        inside: AtomicUsize::new(0),
+        caller: thread::current(),
+    });
+    for _ in 0..helpers.min(rayon::current_num_threads() - 1) {
+        let crew = Arc::clone(&crew);
+        rayon::spawn(move || crew.help());
+    }
+    let _closing = Closing(&crew);
+    work();
+}
+
+/// A call's helpers.
+struct Crew {
+    /// There as long as the call: to be used from inside alone.
+    work: *const (dyn Fn() + Sync),
+    /// How many threads are in `work`, and [`CLOSED`].
+    inside: AtomicUsize,
+    caller: Thread,
+}
+
+// SAFETY: `work` is Sync, and there as long as the call.
+unsafe impl Send for Crew {}
+// SAFETY: as above.
+unsafe impl Sync for Crew {}
+
+/// Nobody comes in any more.
+const CLOSED: usize = 1 << (usize::BITS - 1);
+
+impl Crew {
+    fn help(&self) {
+        let come_in = |inside: usize| (inside & CLOSED == 0).then_some(inside + 1);
+        if self.inside.fetch_update(Ordering::Acquire, Ordering::Relaxed, come_in).is_ok() {
+            let _leaving = Leaving(self);
+            // SAFETY: the call goes on until nobody is inside: `Closing`.
+            unsafe { (*self.work)() }
+        }
+    }
+}
+
+struct Leaving<'a>(&'a Crew);
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        if self.0.inside.fetch_sub(1, Ordering::Release) == CLOSED + 1 {
+            self.0.caller.unpark();
+        }
+    }
+}
+
+struct Closing<'a>(&'a Crew);
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        let inside = &self.0.inside;
+        inside.fetch_or(CLOSED, Ordering::Relaxed);
+        wait(|| inside.load(Ordering::Acquire) == CLOSED, thread::park);
+    }
+}
+
+/// Things to work on, for threads to take one by one, in one round or in several.
+pub struct Tasks<T>(Vec<Mutex<T>>);
+
+/// Once through all tasks.
+#[derive(Default)]
+pub struct Round {
+    taken: AtomicUsize,
+    done: AtomicUsize,
+}
+
+impl<T> FromIterator<T> for Tasks<T> {
+    fn from_iter<I: IntoIterator<Item = T>>(tasks: I) -> Tasks<T> {
+        Tasks(tasks.into_iter().map(Mutex::new).collect())
+    }
+}
+
+impl<T> Tasks<T> {
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Does tasks from the first on until all are taken; others may still be at one.
+    pub fn each(&self, round: &Round, mut work: impl FnMut(&mut T)) {
+        self.take(round, |i| i, &mut work);
+    }
+
+    /// The same from the last task on.
+    pub fn each_back(&self, round: &Round, mut work: impl FnMut(&mut T)) {
+        self.take(round, |i| self.count() - 1 - i, &mut work);
+    }
+
+    fn take(&self, round: &Round, place: impl Fn(usize) -> usize, work: &mut impl FnMut(&mut T)) {
+        struct Done<'a>(&'a AtomicUsize);
+        impl Drop for Done<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_add(1, Ordering::Release);
+            }
+        }
+        loop {
+            let i = round.taken.fetch_add(1, Ordering::Relaxed);
+            if i >= self.count() {
+                return;
+            }
+            let _done = Done(&round.done);
+            // Nobody else has it, but in the next round.
+            work(&mut self.0[place(i)].lock().unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+
+    /// Waits for those who are at a task: all are taken.
+    pub fn finish(&self, round: &Round) {
+        wait(|| round.done.load(Ordering::Acquire) >= self.count(), thread::yield_now);
+    }
+}
+
+/// Waits for what another thread is about to do: looks again for some ten microseconds, and lets others run between looks
+/// from then on.
+fn wait(done: impl Fn() -> bool, rest: impl Fn()) {
+    let mut looks = 0;
+    while !done() {
+        if looks < 1 << 10 {
+            looks += 1;
+            hint::spin_loop();
+        } else {
+            rest();
+        }
+    }
+}
