@@ -123,6 +123,7 @@ impl Kernel for Eight {
     /// It does all in the second half: to store what there is in the middle takes longer than it saves.
     type Place = ();
     const LEN: usize = 32;
+    const ASKS_AHEAD: bool = true;
 
     #[inline]
     #[target_feature(enable = "avx2")]
@@ -245,6 +246,7 @@ impl Kernel for Sixteen {
     /// The magnitudes' upper halves, and from bit 16 on the offset of each one's cell.
     type Place = [__m256i; 2];
     const LEN: usize = 8;
+    const ASKS_AHEAD: bool = false;
 
     #[inline]
     #[target_feature(enable = "avx2")]

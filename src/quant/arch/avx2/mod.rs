@@ -3,11 +3,13 @@
 //! 16 steps are looked up in planes of bytes, 32 values at a time. 128 do not fit into registers: each value's cell is
 //! loaded from memory by itself.
 //!
-//! Tried, nanoseconds for a value on one core of a Zen 3 (bits, type): 8, float32: planes 0.31, in one loop 0.37,
-//! permutations of words 0.50, an estimate with one compare 0.55. 8, float64: planes 0.56, in two loops 0.62, permutations
-//! 0.80. 16, float32: cells 0.45, in one loop 0.55 by indices that leave the register in pairs and 0.75 through memory, by
-//! gathers 0.79, an octave's logarithm and power as polynomials 1.3. 16, float64: cells 0.75, in one loop 0.98, gathers
-//! 1.59. Limits with the sign, which take fewer instructions but more blends: 0.38 and 0.67 for float32 in one loop.
+//! Tried, nanoseconds for a value on one core of a Zen 3 (bits, type): 8, float32: planes for halves 0.28, for whole words
+//! 0.31, these in one loop 0.37, permutations of words 0.50, an estimate with one compare 0.55. 8, float64: planes 0.56, in
+//! two loops 0.62, permutations 0.80. 16, float32: cells 0.45, in one loop 0.55 by indices that leave the register in pairs
+//! and 0.75 through memory, by gathers 0.79, an octave's logarithm and power as polynomials 1.3. 16, float64: cells 0.73,
+//! in one loop 0.98, gathers 1.59. Limits with the sign, which take fewer instructions but more blends: 0.38 and 0.67 for
+//! float32 in one loop. A strip of 128 values takes cells a third longer. Out of memory, strips of 2048 values and lines not
+//! asked for ahead take planes a twentieth longer each; cells gain nothing by asking.
 //!
 //! Where vectors go through a closure, see that it is inlined (a short one is): called, it passes them in memory. And
 //! `inline(never)` does not hold beside `target_feature`.
@@ -45,6 +47,8 @@ trait Kernel {
     type Place;
     /// Values it takes at a time.
     const LEN: usize;
+    /// Whether memory is asked for [`AHEAD`].
+    const ASKS_AHEAD: bool;
 
     /// # Safety
     /// The processor has the path's instruction set; so for all functions here.
@@ -66,8 +70,13 @@ trait Kernel {
     fn quantise_value(x: Self::Value, scale: &Scale) -> Self::Value;
 }
 
-/// A kernel's blocks that are all located before the first of them is quantised.
-const STRIP: usize = 64;
+/// Values that are all located before the first of them is quantised.
+const STRIP: usize = 512;
+
+/// Bytes of a cache line, and how far ahead lines are asked for while a strip is quantised. Its values lie in the nearest
+/// cache, and the memory would rest.
+const LINE: usize = 64;
+const AHEAD: usize = 4096;
 
 /// Runs a kernel over `len` values.
 ///
@@ -77,10 +86,11 @@ const STRIP: usize = 64;
 /// Without the instruction set, so that the loops are not inlined here: the compiler then keeps in registers what each
 /// of them needs.
 unsafe fn sweep<K: Kernel>(source: *const K::Value, destination: *mut K::Value, len: usize, scale: &Scale) {
-    let mut places = [const { MaybeUninit::uninit() }; STRIP];
+    let mut places = [const { MaybeUninit::uninit() }; STRIP / 8];
     let blocks = len / K::LEN;
-    for start in (0..blocks).step_by(STRIP) {
-        let places = &mut places[..STRIP.min(blocks - start)];
+    let strip = const { STRIP / K::LEN };
+    for start in (0..blocks).step_by(strip) {
+        let places = &mut places[..strip.min(blocks - start)];
         let value = |block: usize| (start + block) * K::LEN;
         let mut block = 0;
         // SAFETY: all within `len` values, and a block is located before it is quantised.
@@ -101,7 +111,7 @@ unsafe fn sweep<K: Kernel>(source: *const K::Value, destination: *mut K::Value, 
     }
     let (rest, count) = (blocks * K::LEN, len % K::LEN);
     if count > 0 {
-        const { assert!(K::LEN <= 32) };
+        const { assert!(8 <= K::LEN && K::LEN <= 32) };
         // Among zeros.
         let mut block = [K::Value::from_f64(0.0); 32];
         // SAFETY: the last `count` of `len` values, and a block is no shorter.
@@ -136,8 +146,13 @@ unsafe fn quantise<K: Kernel>(
     // SAFETY: the caller's pointers are good for the blocks, and the places are found.
     unsafe {
         let kernel = K::new(scale);
+        let ahead = const { if K::ASKS_AHEAD { K::LEN * size_of::<K::Value>() } else { 0 } };
         for (k, place) in places.iter().enumerate() {
-            if !kernel.quantise(place.assume_init_ref(), source.add(k * K::LEN), destination.add(k * K::LEN)) {
+            let (source, destination) = (source.add(k * K::LEN), destination.add(k * K::LEN));
+            for line in (0..ahead).step_by(LINE) {
+                _mm_prefetch::<_MM_HINT_T0>(source.wrapping_byte_add(AHEAD + line).cast());
+            }
+            if !kernel.quantise(place.assume_init_ref(), source, destination) {
                 return k;
             }
         }
