@@ -10,6 +10,7 @@ use crate::quant::{Bits, Format};
 
 /// Of an upper half.
 const EXPONENT: i32 = 0x7ff0_0000;
+const ONE_OCTAVE: i32 = 1 << 20;
 /// Of a whole value.
 const MANTISSA: u64 = (1 << 52) - 1;
 
@@ -70,17 +71,15 @@ impl Limits {
         _mm256_max_epi32(_mm256_min_epi32(magnitude, self.highest), lowest)
     }
 
-    /// Which values do not become zero, and which are open: not finite, at the limit of what becomes zero, or not zero and
-    /// at a threshold.
+    /// Which values do not become zero, and by its sign, which are open: not finite, or at the limit of what becomes zero.
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn keep(&self, x: __m256i, at_threshold: __m256i) -> (__m256i, __m256i) {
+    fn keep(&self, x: __m256i) -> (__m256i, __m256i) {
         let flush = select(self.flush[0], self.flush[1], x);
         let magnitude = _mm256_and_si256(x, _mm256_set1_epi32(i32::MAX));
-        let keep = _mm256_cmpgt_epi32(magnitude, flush);
-        let not_finite = _mm256_cmpgt_epi32(magnitude, _mm256_set1_epi32(EXPONENT - 1));
-        let open = _mm256_or_si256(not_finite, _mm256_cmpeq_epi32(magnitude, flush));
-        (keep, _mm256_or_si256(open, _mm256_and_si256(keep, at_threshold)))
+        let not_finite = _mm256_add_epi32(magnitude, _mm256_set1_epi32(ONE_OCTAVE));
+        let at_flush = _mm256_cmpeq_epi32(magnitude, flush);
+        (_mm256_cmpgt_epi32(magnitude, flush), _mm256_or_si256(not_finite, at_flush))
     }
 }
 
@@ -100,7 +99,17 @@ struct Eight {
 }
 
 /// The corrections. Their fourth byte is zero.
-static CORRECTIONS: Planes<2, 3> = Planes::new(Bits::Eight.format().corrections_upper);
+static CORRECTIONS: Planes<2, 3> = {
+    const EIGHT: &Format = Bits::Eight.format();
+    let mut step = 0;
+    while step < 16 {
+        // A magnitude held at the lowest, as all are that become zero, is not taken for a threshold.
+        let upper = (EIGHT.values_f64[step] & MANTISSA) >> 32;
+        assert!((upper as u32).wrapping_add(EIGHT.corrections_upper[(upper >> 15) as usize]) & 0xffff != 0);
+        step += 1;
+    }
+    Planes::new(EIGHT.corrections_upper)
+};
 
 /// The upper halves of the values' mantissas.
 static UPPER: Planes<1, 3> = Planes::new(&halves(32));
@@ -123,7 +132,6 @@ impl Kernel for Eight {
     /// It does all in the second half: to store what there is in the middle takes longer than it saves.
     type Place = ();
     const LEN: usize = 32;
-    const ASKS_AHEAD: bool = true;
 
     #[inline]
     #[target_feature(enable = "avx2")]
@@ -163,8 +171,9 @@ impl Kernel for Eight {
         for k in 0..4 {
             // A sum that is a whole step: the upper half of a threshold.
             let rest = _mm256_and_si256(sum[k], _mm256_set1_epi32(0xffff));
-            let (keep, one_open) = self.limits.keep(x[k], _mm256_cmpeq_epi32(rest, _mm256_setzero_si256()));
-            open = _mm256_or_si256(open, one_open);
+            let at_threshold = _mm256_cmpeq_epi32(rest, _mm256_setzero_si256());
+            let (keep, one_open) = self.limits.keep(x[k]);
+            open = _mm256_or_si256(open, _mm256_or_si256(one_open, at_threshold));
             let octave = _mm256_and_si256(sum[k], _mm256_set1_epi32(EXPONENT));
             let sign = _mm256_and_si256(x[k], _mm256_set1_epi32(i32::MIN));
             let upper = _mm256_and_si256(keep, _mm256_or_si256(_mm256_or_si256(octave, upper[k]), sign));
@@ -224,6 +233,12 @@ static CELLS: [Cell; 256] = {
         cell += 1;
     }
     assert!(step == 128);
+    while step > 0 {
+        step -= 1;
+        // A magnitude held at the lowest, as all are that become zero, is not taken for a threshold.
+        let upper = (SIXTEEN.value_f64(step).to_bits() & MANTISSA) >> 32;
+        assert!(cells[(upper >> 12) as usize].more >> 52 != upper & 0xfff);
+    }
     cells
 };
 
@@ -246,7 +261,6 @@ impl Kernel for Sixteen {
     /// The magnitudes' upper halves, and from bit 16 on the offset of each one's cell.
     type Place = [__m256i; 2];
     const LEN: usize = 8;
-    const ASKS_AHEAD: bool = false;
 
     #[inline]
     #[target_feature(enable = "avx2")]
@@ -277,8 +291,8 @@ impl Kernel for Sixteen {
         let threshold = _mm256_srli_epi32::<20>(_mm256_castps_si256(_mm256_shuffle_ps::<0b11_01_11_01>(a, b)));
         let within = _mm256_and_si256(*held, _mm256_set1_epi32(0xfff));
         let below = _mm256_cmpgt_epi32(threshold, within);
-        let (keep, open) = self.limits.keep(x, _mm256_cmpeq_epi32(threshold, within));
-        if !is_decided(open) {
+        let (keep, open) = self.limits.keep(x);
+        if !is_decided(_mm256_or_si256(open, _mm256_cmpeq_epi32(threshold, within))) {
             return false;
         }
         let sign = _mm256_and_si256(x, _mm256_set1_epi32(i32::MIN));

@@ -8,8 +8,8 @@
 //! two loops 0.62, permutations 0.80. 16, float32: cells 0.45, in one loop 0.55 by indices that leave the register in pairs
 //! and 0.75 through memory, by gathers 0.79, an octave's logarithm and power as polynomials 1.3. 16, float64: cells 0.73,
 //! in one loop 0.98, gathers 1.59. Limits with the sign, which take fewer instructions but more blends: 0.38 and 0.67 for
-//! float32 in one loop. A strip of 128 values takes cells a third longer. Out of memory, strips of 2048 values and lines not
-//! asked for ahead take planes a twentieth longer each; cells gain nothing by asking.
+//! float32 in one loop. In strips of 128 values cells take a third longer; out of memory, everything takes a twentieth
+//! longer in strips of 2048, and another without asking for lines ahead.
 //!
 //! Where vectors go through a closure, see that it is inlined (a short one is): called, it passes them in memory. And
 //! `inline(never)` does not hold beside `target_feature`.
@@ -47,8 +47,6 @@ trait Kernel {
     type Place;
     /// Values it takes at a time.
     const LEN: usize;
-    /// Whether memory is asked for [`AHEAD`].
-    const ASKS_AHEAD: bool;
 
     /// # Safety
     /// The processor has the path's instruction set; so for all functions here.
@@ -73,10 +71,8 @@ trait Kernel {
 /// Values that are all located before the first of them is quantised.
 const STRIP: usize = 512;
 
-/// Bytes of a cache line, and how far ahead lines are asked for while a strip is quantised. Its values lie in the nearest
-/// cache, and the memory would rest.
+/// Bytes of a cache line.
 const LINE: usize = 64;
-const AHEAD: usize = 4096;
 
 /// Runs a kernel over `len` values.
 ///
@@ -146,11 +142,12 @@ unsafe fn quantise<K: Kernel>(
     // SAFETY: the caller's pointers are good for the blocks, and the places are found.
     unsafe {
         let kernel = K::new(scale);
-        let ahead = const { if K::ASKS_AHEAD { K::LEN * size_of::<K::Value>() } else { 0 } };
         for (k, place) in places.iter().enumerate() {
             let (source, destination) = (source.add(k * K::LEN), destination.add(k * K::LEN));
-            for line in (0..ahead).step_by(LINE) {
-                _mm_prefetch::<_MM_HINT_T0>(source.wrapping_byte_add(AHEAD + line).cast());
+            // The memory would rest, for this strip is in the nearest cache: the next but one is asked for.
+            let ahead = source.wrapping_add(2 * STRIP);
+            for line in (0..K::LEN * size_of::<K::Value>()).step_by(LINE) {
+                _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_byte_add(line).cast());
             }
             if !kernel.quantise(place.assume_init_ref(), source, destination) {
                 return k;

@@ -96,7 +96,6 @@ impl Kernel for Eight {
     /// Sign, octave and step in upper halves, as [`halves`] has them; the lowest three bits are anything.
     type Place = [__m256i; 2];
     const LEN: usize = 32;
-    const ASKS_AHEAD: bool = true;
 
     #[inline]
     #[target_feature(enable = "avx2")]
@@ -239,7 +238,6 @@ impl Kernel for Sixteen {
     /// Twice the held magnitude: bits 16 to 23 are its cell.
     type Place = __m256i;
     const LEN: usize = 8;
-    const ASKS_AHEAD: bool = false;
 
     #[inline]
     #[target_feature(enable = "avx2")]
