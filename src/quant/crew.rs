@@ -30,8 +30,8 @@ pub fn is_there() -> bool {
     }
 }
 
-/// Does `work` here, and at the same time in up to `helpers` other threads. It returns when nothing is left to do, and
-/// may wait for nothing but what is being done by another thread that is in it.
+/// Does `work` here, and at the same time in up to `helpers` other threads. `work` returns when nothing is left to do: this
+/// function then waits for those that are still in it, and for nothing else.
 pub fn work(helpers: usize, work: &(dyn Fn() + Sync)) {
     let crew = Arc::new(Crew {
         // SAFETY: a fat reference is a fat pointer; that of a lifetime it has no more is for those who use it.
