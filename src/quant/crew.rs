@@ -6,8 +6,9 @@
 
 use std::hint;
 use std::mem;
+use std::panic::{self, AssertUnwindSafe};
 use std::process;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Thread};
 
@@ -32,19 +33,25 @@ pub fn is_there() -> bool {
 
 /// Does `work` here, and at the same time in up to `helpers` other threads. `work` returns when nothing is left to do: this
 /// function then waits for those that are still in it, and for nothing else.
+///
+/// # Panics
+/// When `work` does, here or in another thread.
 pub fn work(helpers: usize, work: &(dyn Fn() + Sync)) {
     let crew = Arc::new(Crew {
         // SAFETY: a fat reference is a fat pointer; that of a lifetime it has no more is for those who use it.
         work: unsafe { mem::transmute::<&(dyn Fn() + Sync), *const (dyn Fn() + Sync)>(work) },
         inside: AtomicUsize::new(0),
+        failed: AtomicBool::new(false),
         caller: thread::current(),
     });
     for _ in 0..helpers.min(rayon::current_num_threads() - 1) {
         let crew = Arc::clone(&crew);
         rayon::spawn(move || crew.help());
     }
-    let _closing = Closing(&crew);
+    let closing = Closing(&crew);
     work();
+    drop(closing);
+    assert!(!crew.failed.load(Ordering::Relaxed), "a helping thread panicked");
 }
 
 /// A call's helpers.
@@ -53,6 +60,8 @@ struct Crew {
     work: *const (dyn Fn() + Sync),
     /// How many threads are in `work`, and [`CLOSED`].
     inside: AtomicUsize,
+    /// Whether one of them panicked.
+    failed: AtomicBool,
     caller: Thread,
 }
 
@@ -68,19 +77,14 @@ impl Crew {
     fn help(&self) {
         let come_in = |inside: usize| (inside & CLOSED == 0).then_some(inside + 1);
         if self.inside.fetch_update(Ordering::Acquire, Ordering::Relaxed, come_in).is_ok() {
-            let _leaving = Leaving(self);
             // SAFETY: the call goes on until nobody is inside: `Closing`.
-            unsafe { (*self.work)() }
-        }
-    }
-}
-
-struct Leaving<'a>(&'a Crew);
-
-impl Drop for Leaving<'_> {
-    fn drop(&mut self) {
-        if self.0.inside.fetch_sub(1, Ordering::Release) == CLOSED + 1 {
-            self.0.caller.unpark();
+            let work = AssertUnwindSafe(|| unsafe { (*self.work)() });
+            if panic::catch_unwind(work).is_err() {
+                self.failed.store(true, Ordering::Relaxed);
+            }
+            if self.inside.fetch_sub(1, Ordering::Release) == CLOSED + 1 {
+                self.caller.unpark();
+            }
         }
     }
 }
@@ -161,5 +165,43 @@ fn wait(done: impl Fn() -> bool, rest: impl Fn()) {
         } else {
             rest();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_round_does_each_task_once_and_after_the_round_before() {
+        let tasks: Tasks<[u32; 2]> = (0..1000).map(|_| [0; 2]).collect();
+        let rounds = [Round::default(), Round::default()];
+        work(7, &|| {
+            tasks.each(&rounds[0], |done| done[0] += 1);
+            tasks.finish(&rounds[0]);
+            assert!(rounds[0].done.load(Ordering::Relaxed) == 1000);
+            tasks.each_back(&rounds[1], |done| done[1] += done[0]);
+        });
+        assert!(tasks.0.into_iter().all(|task| task.into_inner().unwrap() == [1, 1]));
+    }
+
+    #[test]
+    fn the_caller_hears_of_a_helpers_panic() {
+        if rayon::current_num_threads() == 1 {
+            return;
+        }
+        let helped = AtomicBool::new(false);
+        let result = panic::catch_unwind(AssertUnwindSafe(|| {
+            work(1, &|| {
+                if rayon::current_thread_index().is_some() {
+                    helped.store(true, Ordering::Relaxed);
+                    panic!("on purpose");
+                }
+                while !helped.load(Ordering::Relaxed) {
+                    thread::yield_now();
+                }
+            });
+        }));
+        assert!(result.is_err());
     }
 }

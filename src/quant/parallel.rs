@@ -7,9 +7,11 @@ use super::crew::{self, Round, Tasks};
 use super::tensor::Tensor;
 use super::{Bits, Element, formula};
 
-/// Bytes of a part: as many parts as this, if they are neither so short that to take one is much beside the work on it,
-/// nor so long that a core's own cache does not hold it.
+/// Parts of a tensor that is shared: so many that nobody waits long for the last one.
 const PARTS: usize = 16;
+
+/// Bytes of a part, whatever their number: enough that to take one is little beside the work on it, and what a core's own
+/// cache holds.
 const SHORTEST: usize = 1 << 14;
 const LONGEST: usize = 1 << 16;
 

@@ -8,10 +8,13 @@ pub struct Tensor<'a, T> {
 }
 
 impl<'a, T> Tensor<'a, T> {
+    /// Quantised values take the place of the others.
     pub fn in_place(data: &'a mut [T]) -> Tensor<'a, T> {
         Tensor { source: None, destination: data }
     }
 
+    /// `source` stays as it is.
+    ///
     /// # Panics
     /// When the lengths differ.
     pub fn into(source: &'a [T], destination: &'a mut [T]) -> Tensor<'a, T> {
@@ -19,6 +22,7 @@ impl<'a, T> Tensor<'a, T> {
         Tensor { source: Some(source), destination }
     }
 
+    /// The values to quantise.
     pub fn source(&self) -> &[T] {
         self.source.unwrap_or(self.destination)
     }

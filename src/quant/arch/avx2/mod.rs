@@ -1,7 +1,8 @@
-//! AVX2: the algorithm of `avx512` for 16 steps, in half the width and without masks.
+//! AVX2: the work in two short loops over a strip of values ([`sweep`]).
 //!
-//! 16 steps are looked up in planes of bytes, 32 values at a time. 128 do not fit into registers: each value's cell is
-//! loaded from memory by itself.
+//! 16 steps are looked up in planes of bytes, 32 values at a time: a cell's correction turns a magnitude, or the upper half
+//! of it, into octave and step, as in `avx512`. 128 steps do not fit into registers: each value's cell is loaded from memory
+//! by itself.
 //!
 //! Tried, nanoseconds for a value on one core of a Zen 3 (bits, type): 8, float32: planes for halves 0.28, for whole words
 //! 0.31, these in one loop 0.37, permutations of words 0.50, an estimate with one compare 0.55. 8, float64: planes 0.56, in
