@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Thread};
 
-/// Whether the thread pool is there to help. A pool does not survive a fork: a child of a process that has used it works
-/// alone.
+/// Whether the thread pool is there to help. A pool does not survive a fork: a child of a process that has used it
+/// works alone.
 pub fn is_there() -> bool {
     // 0: nobody has used it. Not a OnceLock: forked while another thread initialises it, a child would wait for ever.
     static OWNER: AtomicU32 = AtomicU32::new(0);
@@ -31,8 +31,8 @@ pub fn is_there() -> bool {
     }
 }
 
-/// Does `work` here, and at the same time in up to `helpers` other threads. `work` returns when nothing is left to do: this
-/// function then waits for those that are still in it, and for nothing else.
+/// Does `work` here, and at the same time in up to `helpers` other threads. `work` returns when nothing is left to do:
+/// this function then waits for those that are still in it, and for nothing else.
 ///
 /// # Panics
 /// When `work` does, here or in another thread.
@@ -154,8 +154,8 @@ impl<T> Tasks<T> {
     }
 }
 
-/// Waits for what another thread is about to do: looks again for some ten microseconds, and lets others run between looks
-/// from then on.
+/// Waits for what another thread is about to do: looks again for some ten microseconds, and from then on rests between
+/// looks.
 fn wait(done: impl Fn() -> bool, rest: impl Fn()) {
     let mut looks = 0;
     while !done() {

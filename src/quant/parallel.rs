@@ -10,13 +10,13 @@ use super::{Bits, Element, formula};
 /// Parts of a tensor that is shared: so many that nobody waits long for the last one.
 const PARTS: usize = 16;
 
-/// Bytes of a part, whatever their number: enough that to take one is little beside the work on it, and what a core's own
-/// cache holds.
+/// Bytes of a part, whatever their number: enough that to take one is little beside the work on it, and what a core's
+/// own cache holds.
 const SHORTEST: usize = 1 << 14;
 const LONGEST: usize = 1 << 16;
 
 /// Values of the parts that `len` values are shared in, or none where help does not pay: to wake a thread takes 5 to 30
-/// microseconds, as busy as the machine is.
+/// microseconds, as busy as the machine is, and up to 70 in a virtual one.
 pub fn part_len<T>(len: usize) -> Option<usize> {
     let bytes = len * size_of::<T>();
     let pays = bytes >= arch::chosen().worth_sharing && crew::is_there();

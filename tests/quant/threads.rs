@@ -1,5 +1,7 @@
 //! Tensors large enough for the thread pool: in pieces, from many threads at once, and in a forked child.
 
+use std::sync::{Arc, Barrier};
+
 use gfpq::quant::{Bits as Width, Element, Mode, Param, delta_of, formula, quantise, quantise_into};
 
 use crate::Bits;
@@ -72,23 +74,20 @@ fn many_threads_at_once() {
 /// As when another part of the program keeps the pool's threads.
 #[test]
 fn a_call_does_not_wait_for_a_busy_pool() {
-    let (busy, hold) = (
-        std::sync::Barrier::new(rayon::current_num_threads() + 1),
-        std::sync::Barrier::new(rayon::current_num_threads() + 1),
-    );
-    let (busy, hold): (&'static _, &'static _) = (Box::leak(Box::new(busy)), Box::leak(Box::new(hold)));
+    let barrier = Arc::new(Barrier::new(rayon::current_num_threads() + 1));
+    let theirs = Arc::clone(&barrier);
     rayon::spawn_broadcast(move |_| {
-        busy.wait();
-        hold.wait();
+        theirs.wait();
+        theirs.wait();
     });
-    busy.wait();
+    barrier.wait();
     let source: Vec<f32> = tensor(41);
     for mode in [Mode::Init, Mode::Update, Mode::ApplyOnly] {
         let (mut param, mut data) = (Param { delta: -90 }, source.clone());
         quantise(&mut data, Width::Eight, mode, &mut param);
         assert!(agrees(&source, &data, Width::Eight, param.delta), "{mode:?}");
     }
-    hold.wait();
+    barrier.wait();
 }
 
 /// As when Python's multiprocessing forks a process that has used the library.

@@ -71,7 +71,7 @@ impl Limits {
         _mm256_max_epi32(_mm256_min_epi32(magnitude, self.highest), lowest)
     }
 
-    /// Which values do not become zero, and by its sign, which are open: not finite, or at the limit of what becomes zero.
+    /// Which values do not become zero, and by its sign, which are open: not finite, or at the limit of becoming zero.
     #[inline]
     #[target_feature(enable = "avx2")]
     fn keep(&self, x: __m256i) -> (__m256i, __m256i) {

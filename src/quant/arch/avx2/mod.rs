@@ -1,16 +1,16 @@
 //! AVX2: the work in two short loops over a strip of values ([`sweep`]).
 //!
-//! 16 steps are looked up in planes of bytes, 32 values at a time: a cell's correction turns a magnitude, or the upper half
-//! of it, into octave and step, as in `avx512`. 128 steps do not fit into registers: each value's cell is loaded from memory
-//! by itself.
+//! 16 steps are looked up in planes of bytes, 32 values at a time: a cell's correction turns a magnitude, or the upper
+//! half of it, into octave and step, as in `avx512`. 128 steps do not fit into registers: each value's cell is loaded
+//! from memory by itself.
 //!
-//! Tried, nanoseconds for a value on one core of a Zen 3 (bits, type): 8, float32: planes for halves 0.28, for whole words
-//! 0.31, these in one loop 0.37, permutations of words 0.50, an estimate with one compare 0.55. 8, float64: planes 0.56, in
-//! two loops 0.62, permutations 0.80. 16, float32: cells 0.45, in one loop 0.55 by indices that leave the register in pairs
-//! and 0.75 through memory, by gathers 0.79, an octave's logarithm and power as polynomials 1.3. 16, float64: cells 0.73,
-//! in one loop 0.98, gathers 1.59. Limits with the sign, which take fewer instructions but more blends: 0.38 and 0.67 for
-//! float32 in one loop. In strips of 128 values cells take a third longer; out of memory, everything takes a twentieth
-//! longer in strips of 2048, and another without asking for lines ahead.
+//! Tried, nanoseconds for a value on one core of a Zen 3 (bits, type): 8, float32: planes for halves 0.29, for whole
+//! words 0.31, these in one loop 0.37, permutations of words 0.50, an estimate with one compare 0.55. 8, float64: planes
+//! 0.56, in two loops 0.62, permutations 0.80. 16, float32: cells 0.45, in one loop 0.55 by indices that leave the
+//! register in pairs and 0.75 through memory, by gathers 0.79, an octave's logarithm and power as polynomials 1.3. 16,
+//! float64: cells 0.73, in one loop 0.98, gathers 1.59. Limits with the sign, which take fewer instructions but more
+//! blends: 0.38 and 0.67 for float32 in one loop. In strips of 128 values cells take a third longer; out of memory,
+//! everything takes a twentieth longer in strips of 2048, and another without asking for lines ahead.
 //!
 //! Where vectors go through a closure, see that it is inlined (a short one is): called, it passes them in memory. And
 //! `inline(never)` does not hold beside `target_feature`.
@@ -77,12 +77,14 @@ const LINE: usize = 64;
 
 /// Runs a kernel over `len` values.
 ///
-/// A block's instructions wait for one another; the processor fills the time with those of the next blocks, but does not
-/// see far enough ahead. In two loops the way through a block is half as long, and what the second one needs is there.
+/// A block's instructions wait for one another; the processor fills the time with those of the next blocks, but does
+/// not see far enough ahead. In two loops the way through a block is half as long, and what the second needs is there.
 ///
-/// Without the instruction set, so that the loops are not inlined here: the compiler then keeps in registers what each
-/// of them needs.
+/// Without the instruction set, so that the loops are not inlined here, and with a kernel made in each: the compiler
+/// then keeps in registers what each of them needs.
 unsafe fn sweep<K: Kernel>(source: *const K::Value, destination: *mut K::Value, len: usize, scale: &Scale) {
+    // For as many blocks as there may be in a strip.
+    const { assert!(8 <= K::LEN && K::LEN <= 32) };
     let mut places = [const { MaybeUninit::uninit() }; STRIP / 8];
     let blocks = len / K::LEN;
     let strip = const { STRIP / K::LEN };
@@ -108,7 +110,6 @@ unsafe fn sweep<K: Kernel>(source: *const K::Value, destination: *mut K::Value, 
     }
     let (rest, count) = (blocks * K::LEN, len % K::LEN);
     if count > 0 {
-        const { assert!(8 <= K::LEN && K::LEN <= 32) };
         // Among zeros.
         let mut block = [K::Value::from_f64(0.0); 32];
         // SAFETY: the last `count` of `len` values, and a block is no shorter.
