@@ -36,10 +36,10 @@ pub fn is_there() -> bool {
 ///
 /// # Panics
 /// When `work` does, here or in another thread.
-pub fn work(helpers: usize, work: &(dyn Fn() + Sync)) {
+pub fn work(helpers: usize, work: &(dyn Fn(Side) + Sync)) {
     let crew = Arc::new(Crew {
         // SAFETY: a fat reference is a fat pointer; that of a lifetime it has no more is for those who use it.
-        work: unsafe { mem::transmute::<&(dyn Fn() + Sync), *const (dyn Fn() + Sync)>(work) },
+        work: unsafe { mem::transmute::<&(dyn Fn(Side) + Sync), *const (dyn Fn(Side) + Sync)>(work) },
         inside: AtomicUsize::new(0),
         failed: AtomicBool::new(false),
         caller: thread::current(),
@@ -49,7 +49,7 @@ pub fn work(helpers: usize, work: &(dyn Fn() + Sync)) {
         rayon::spawn(move || crew.help());
     }
     let closing = Closing(&crew);
-    work();
+    work(Side::Caller);
     drop(closing);
     assert!(!crew.failed.load(Ordering::Relaxed), "a helping thread panicked");
 }
@@ -57,7 +57,7 @@ pub fn work(helpers: usize, work: &(dyn Fn() + Sync)) {
 /// A call's helpers.
 struct Crew {
     /// There as long as the call: to be used from inside alone.
-    work: *const (dyn Fn() + Sync),
+    work: *const (dyn Fn(Side) + Sync),
     /// How many threads are in `work`, and [`CLOSED`].
     inside: AtomicUsize,
     /// Whether one of them panicked.
@@ -78,7 +78,7 @@ impl Crew {
         let come_in = |inside: usize| (inside & CLOSED == 0).then_some(inside + 1);
         if self.inside.fetch_update(Ordering::Acquire, Ordering::Relaxed, come_in).is_ok() {
             // SAFETY: the call goes on until nobody is inside: `Closing`.
-            let work = AssertUnwindSafe(|| unsafe { (*self.work)() });
+            let work = AssertUnwindSafe(|| unsafe { (*self.work)(Side::Helper) });
             if panic::catch_unwind(work).is_err() {
                 self.failed.store(true, Ordering::Relaxed);
             }
@@ -99,6 +99,13 @@ impl Drop for Closing<'_> {
     }
 }
 
+/// Who works.
+#[derive(Clone, Copy, Debug)]
+pub enum Side {
+    Caller,
+    Helper,
+}
+
 /// Things to work on, for threads to take one by one, in one round or in several.
 pub struct Tasks<T>(Vec<Mutex<T>>);
 
@@ -106,6 +113,8 @@ pub struct Tasks<T>(Vec<Mutex<T>>);
 #[derive(Default)]
 pub struct Round {
     taken: AtomicUsize,
+    /// How many of them by the caller, and how many by helpers.
+    taken_by: [AtomicUsize; 2],
     done: AtomicUsize,
 }
 
@@ -120,31 +129,40 @@ impl<T> Tasks<T> {
         self.0.len()
     }
 
-    /// Does tasks from the first on until all are taken; others may still be at one.
-    pub fn each(&self, round: &Round, mut work: impl FnMut(&mut T)) {
-        self.take(round, |i| i, &mut work);
+    /// Does tasks until all are taken; others may still be at one. The caller takes the first and goes on, helpers take
+    /// the last and go back: in the next round, and in the next call, each side finds in its cache what it left there.
+    pub fn each(&self, round: &Round, side: Side, work: impl FnMut(&mut T)) {
+        let last = self.count() - 1;
+        self.take(round, side, work, |nth| match side {
+            Side::Caller => nth,
+            Side::Helper => last - nth,
+        });
     }
 
-    /// The same from the last task on.
-    pub fn each_back(&self, round: &Round, mut work: impl FnMut(&mut T)) {
-        self.take(round, |i| self.count() - 1 - i, &mut work);
+    /// The same in a second round, from where the sides met in the `first` and back to the ends: what was worked on last
+    /// comes first. A side that is through goes on at the other's end.
+    pub fn each_back(&self, first: &Round, round: &Round, side: Side, work: impl FnMut(&mut T)) {
+        let met = first.taken_by[Side::Caller as usize].load(Ordering::Relaxed);
+        let count = self.count();
+        self.take(round, side, work, |nth| match side {
+            Side::Caller => (met + count - 1 - nth) % count,
+            Side::Helper => (met + nth) % count,
+        });
     }
 
-    fn take(&self, round: &Round, place: impl Fn(usize) -> usize, work: &mut impl FnMut(&mut T)) {
+    /// `nth` counts the tasks of one side. Where it leads to must be another's place for the other side.
+    fn take(&self, round: &Round, side: Side, mut work: impl FnMut(&mut T), place: impl Fn(usize) -> usize) {
         struct Done<'a>(&'a AtomicUsize);
         impl Drop for Done<'_> {
             fn drop(&mut self) {
                 self.0.fetch_add(1, Ordering::Release);
             }
         }
-        loop {
-            let i = round.taken.fetch_add(1, Ordering::Relaxed);
-            if i >= self.count() {
-                return;
-            }
+        while round.taken.fetch_add(1, Ordering::Relaxed) < self.count() {
+            let nth = round.taken_by[side as usize].fetch_add(1, Ordering::Relaxed);
             let _done = Done(&round.done);
             // Nobody else has it, but in the next round.
-            work(&mut self.0[place(i)].lock().unwrap_or_else(PoisonError::into_inner));
+            work(&mut self.0[place(nth)].lock().unwrap_or_else(PoisonError::into_inner));
         }
     }
 
@@ -176,13 +194,33 @@ mod tests {
     fn each_round_does_each_task_once_and_after_the_round_before() {
         let tasks: Tasks<[u32; 2]> = (0..1000).map(|_| [0; 2]).collect();
         let rounds = [Round::default(), Round::default()];
-        work(7, &|| {
-            tasks.each(&rounds[0], |done| done[0] += 1);
+        work(7, &|side| {
+            tasks.each(&rounds[0], side, |done| done[0] += 1);
             tasks.finish(&rounds[0]);
             assert!(rounds[0].done.load(Ordering::Relaxed) == 1000);
-            tasks.each_back(&rounds[1], |done| done[1] += done[0]);
+            tasks.each_back(&rounds[0], &rounds[1], side, |done| done[1] += done[0]);
         });
         assert!(tasks.0.into_iter().all(|task| task.into_inner().unwrap() == [1, 1]));
+    }
+
+    #[test]
+    fn sides_come_from_the_ends_and_go_back_from_where_they_met() {
+        let tasks: Tasks<usize> = (0..5).collect();
+        let rounds = [Round::default(), Round::default()];
+        let order = Mutex::new(Vec::new());
+        let note = |task: &mut usize| order.lock().unwrap().push(*task);
+        // The caller does two tasks, and in the middle of the second the helper comes and does the rest.
+        tasks.each(&rounds[0], Side::Caller, |task| {
+            note(task);
+            if *task == 1 {
+                tasks.each(&rounds[0], Side::Helper, note);
+            }
+        });
+        tasks.each_back(&rounds[0], &rounds[1], Side::Caller, |task| {
+            note(task);
+            tasks.each_back(&rounds[0], &rounds[1], Side::Helper, note);
+        });
+        assert_eq!(order.into_inner().unwrap(), [0, 1, 4, 3, 2, 1, 2, 3, 4, 0]);
     }
 
     #[test]
@@ -192,7 +230,7 @@ mod tests {
         }
         let helped = AtomicBool::new(false);
         let result = panic::catch_unwind(AssertUnwindSafe(|| {
-            work(1, &|| {
+            work(1, &|_| {
                 if rayon::current_thread_index().is_some() {
                     helped.store(true, Ordering::Relaxed);
                     panic!("on purpose");

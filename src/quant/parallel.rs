@@ -26,7 +26,7 @@ pub fn part_len<T>(len: usize) -> Option<usize> {
 /// Works on all parts.
 pub fn share<P: Send>(parts: impl Iterator<Item = P>, work: impl Fn(&mut P) + Sync) {
     let (parts, round) = (Tasks::from_iter(parts), Round::default());
-    crew::work(parts.count() - 1, &|| parts.each(&round, &work));
+    crew::work(parts.count() - 1, &|side| parts.each(&round, side, &work));
 }
 
 /// The largest magnitude in `data`.
@@ -73,12 +73,12 @@ pub fn quantise<T: Element>(mut tensor: Tensor<T>, bits: Bits, delta_for: impl F
     let (parts, largest) = (Tasks::from_iter(tensor.parts(len)), Largest::new());
     let (first, second) = (Round::default(), Round::default());
     // One call for both passes: a helper that is late for the first is there for the second.
-    crew::work(parts.count() - 1, &|| {
-        parts.each(&first, |part| largest.add(path.max_abs(part.source())));
+    crew::work(parts.count() - 1, &|side| {
+        parts.each(&first, side, |part| largest.add(path.max_abs(part.source())));
         parts.finish(&first);
         let rewrite = Rewrite::new(bits, delta_for(largest.get()));
-        // From the end, which the first pass has left in the caches.
-        parts.each_back(&second, |part| rewrite.run(part));
+        // The first pass has left in the caches what it read last.
+        parts.each_back(&first, &second, side, |part| rewrite.run(part));
     });
     delta_for(largest.get())
 }

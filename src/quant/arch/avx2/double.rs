@@ -48,7 +48,6 @@ unsafe fn store(destination: *mut f64, low: __m256i, high: __m256i) {
 
 /// The upper halves of the limits of a float64 scale.
 struct Limits {
-    flush: [__m256i; 2],
     lowest: [__m256i; 2],
     highest: __m256i,
 }
@@ -59,28 +58,32 @@ impl Limits {
     fn new(scale: &Scale) -> Limits {
         let upper = |b: u64| _mm256_set1_epi32((b >> 32) as i32);
         let limits = &scale.f64;
-        Limits { flush: limits.flush.map(upper), lowest: limits.lowest.map(upper), highest: upper(limits.highest) }
+        Limits { lowest: limits.lowest.map(upper), highest: upper(limits.highest) }
     }
 
-    /// The magnitudes, held within the limits.
+    /// What the limits make of eight upper halves.
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn hold(&self, x: __m256i) -> __m256i {
+    fn held(&self, x: __m256i) -> Held {
         let lowest = select(self.lowest[0], self.lowest[1], x);
         let magnitude = _mm256_and_si256(x, _mm256_set1_epi32(i32::MAX));
-        _mm256_max_epi32(_mm256_min_epi32(magnitude, self.highest), lowest)
+        // Magnitudes become zero up to an octave below the lowest. What is not finite gets a sign here.
+        let raised = _mm256_add_epi32(magnitude, _mm256_set1_epi32(ONE_OCTAVE));
+        Held {
+            magnitude: _mm256_max_epi32(_mm256_min_epi32(magnitude, self.highest), lowest),
+            keep: _mm256_cmpgt_epi32(raised, lowest),
+            open: _mm256_or_si256(raised, _mm256_cmpeq_epi32(raised, lowest)),
+        }
     }
+}
 
-    /// Which values do not become zero, and by its sign, which are open: not finite, or at the limit of becoming zero.
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    fn keep(&self, x: __m256i) -> (__m256i, __m256i) {
-        let flush = select(self.flush[0], self.flush[1], x);
-        let magnitude = _mm256_and_si256(x, _mm256_set1_epi32(i32::MAX));
-        let not_finite = _mm256_add_epi32(magnitude, _mm256_set1_epi32(ONE_OCTAVE));
-        let at_flush = _mm256_cmpeq_epi32(magnitude, flush);
-        (_mm256_cmpgt_epi32(magnitude, flush), _mm256_or_si256(not_finite, at_flush))
-    }
+struct Held {
+    /// Within the limits.
+    magnitude: __m256i,
+    /// Zeros for the values that become zero.
+    keep: __m256i,
+    /// By their signs, the values that are not decided here: not finite, or at the limit of becoming zero.
+    open: __m256i,
 }
 
 /// Whether no lane is open.
@@ -152,7 +155,7 @@ impl Kernel for Eight {
         for k in 0..4 {
             // SAFETY: the caller's pointer is good for 32 values.
             x[k] = unsafe { upper_halves(source.add(8 * k)) };
-            held[k] = self.limits.hold(x[k]);
+            held[k] = self.limits.held(x[k]).magnitude;
             cell[k] = _mm256_slli_epi32::<4>(held[k]);
         }
         // Bits 15 to 19 of an upper half are its cell.
@@ -168,20 +171,21 @@ impl Kernel for Eight {
         let [a, b, c, d] = &self.lower;
         let lower = words([a.of(step), b.of(step), c.of(step), d.of(step)]);
         let (mut low, mut high, mut open) = (x, x, _mm256_setzero_si256());
+        let mut least = _mm256_set1_epi32(0xffff);
         for k in 0..4 {
-            // A sum that is a whole step: the upper half of a threshold.
-            let rest = _mm256_and_si256(sum[k], _mm256_set1_epi32(0xffff));
-            let at_threshold = _mm256_cmpeq_epi32(rest, _mm256_setzero_si256());
-            let (keep, one_open) = self.limits.keep(x[k]);
-            open = _mm256_or_si256(open, _mm256_or_si256(one_open, at_threshold));
+            least = _mm256_min_epu32(least, _mm256_and_si256(sum[k], _mm256_set1_epi32(0xffff)));
+            let limited = self.limits.held(x[k]);
+            open = _mm256_or_si256(open, limited.open);
             let octave = _mm256_and_si256(sum[k], _mm256_set1_epi32(EXPONENT));
             let sign = _mm256_and_si256(x[k], _mm256_set1_epi32(i32::MIN));
-            let upper = _mm256_and_si256(keep, _mm256_or_si256(_mm256_or_si256(octave, upper[k]), sign));
-            let lower = _mm256_and_si256(keep, lower[k]);
+            let upper = _mm256_and_si256(limited.keep, _mm256_or_si256(_mm256_or_si256(octave, upper[k]), sign));
+            let lower = _mm256_and_si256(limited.keep, lower[k]);
             low[k] = _mm256_unpacklo_epi32(lower, upper);
             high[k] = _mm256_unpackhi_epi32(lower, upper);
         }
-        if !is_decided(open) {
+        // A sum that is a whole step: the upper half of a threshold.
+        let at_threshold = _mm256_cmpeq_epi32(least, _mm256_setzero_si256());
+        if !is_decided(_mm256_or_si256(open, at_threshold)) {
             return false;
         }
         for k in 0..4 {
@@ -211,15 +215,16 @@ struct Cell {
     more: u64,
 }
 
-static CELLS: [Cell; 256] = {
+/// The cells, and one for zero.
+static CELLS: [Cell; 257] = {
     const SIXTEEN: &Format = Bits::Sixteen.format();
     const ONE: u64 = 1f64.to_bits();
-    let mut cells = [const { Cell { lower: 0, more: 0 } }; 256];
+    // Without a threshold: one beyond the cell's values, but for the last of them, which is taken for open.
+    let mut cells = [const { Cell { lower: 0, more: 0xfff << 52 } }; 257];
     let (mut cell, mut step) = (0, 0);
     while cell < 256 {
         let lower = SIXTEEN.value_f64(step).to_bits();
-        // Without a threshold: one beyond the cell's values, but for the last of them, which is taken for open.
-        cells[cell] = Cell { lower: lower - ONE, more: 0xfff << 52 };
+        cells[cell].lower = lower - ONE;
         if step < 128 && SIXTEEN.thresholds_f64[step as usize] >> 44 == cell as u64 {
             let threshold = SIXTEEN.thresholds_f64[step as usize];
             assert!(
@@ -242,6 +247,18 @@ static CELLS: [Cell; 256] = {
     cells
 };
 
+/// Where eight values lie.
+struct Place {
+    /// From bit 16 on, the offset of each one's cell.
+    offsets: __m256i,
+    /// The lowest 12 bits of the upper half.
+    within: __m256i,
+    /// Sign and exponent; of values that become zero, zeros.
+    octave: __m256i,
+    /// As in [`Held`].
+    open: __m256i,
+}
+
 /// Two cells.
 ///
 /// # Safety
@@ -258,8 +275,7 @@ unsafe fn cells(i: usize, j: usize) -> __m256i {
 
 impl Kernel for Sixteen {
     type Value = f64;
-    /// The magnitudes' upper halves, and from bit 16 on the offset of each one's cell.
-    type Place = [__m256i; 2];
+    type Place = Place;
     const LEN: usize = 8;
 
     #[inline]
@@ -270,40 +286,43 @@ impl Kernel for Sixteen {
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    unsafe fn locate(&self, source: *const f64) -> [__m256i; 2] {
+    unsafe fn locate(&self, source: *const f64) -> Place {
+        const ZERO: i32 = (size_of::<Cell>() as i32) << 24;
         // SAFETY: the caller's pointer is good for eight values.
-        let held = self.limits.hold(unsafe { upper_halves(source) });
-        [held, _mm256_and_si256(_mm256_slli_epi32::<8>(held), _mm256_set1_epi32(0xff0_0000))]
+        let x = unsafe { upper_halves(source) };
+        let Held { magnitude, keep, open } = self.limits.held(x);
+        let sign = _mm256_and_si256(x, _mm256_set1_epi32(i32::MIN));
+        let octave = _mm256_or_si256(_mm256_and_si256(magnitude, _mm256_set1_epi32(EXPONENT)), sign);
+        let offsets = _mm256_and_si256(_mm256_slli_epi32::<8>(magnitude), _mm256_set1_epi32(0xff0_0000));
+        Place {
+            offsets: select(_mm256_set1_epi32(ZERO), offsets, keep),
+            within: _mm256_and_si256(magnitude, _mm256_set1_epi32(0xfff)),
+            octave: _mm256_and_si256(octave, keep),
+            open,
+        }
     }
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    unsafe fn quantise(&self, [held, offsets]: &[__m256i; 2], source: *const f64, destination: *mut f64) -> bool {
-        // SAFETY: the caller's pointer is good for eight values.
-        let x = unsafe { upper_halves(source) };
-        let [o0, o1, o2, o3, o4, o5, o6, o7] = from_bit_16::<u16>(offsets);
-        // In pairs, so that the unpacking leaves the values in the order of `held`.
+    unsafe fn quantise(&self, place: &Place, _: *const f64, destination: *mut f64) -> bool {
+        let [o0, o1, o2, o3, o4, o5, o6, o7] = from_bit_16::<u16>(&place.offsets);
+        // In pairs, so that the unpacking leaves the values in the order of their upper halves.
         // SAFETY: these are offsets of cells.
         let (a, b, c, d) = unsafe { (cells(o0, o4), cells(o1, o5), cells(o2, o6), cells(o3, o7)) };
         let (low, low_more) = (_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
         let (high, high_more) = (_mm256_unpacklo_epi64(c, d), _mm256_unpackhi_epi64(c, d));
         let (a, b) = (_mm256_castsi256_ps(low_more), _mm256_castsi256_ps(high_more));
         let threshold = _mm256_srli_epi32::<20>(_mm256_castps_si256(_mm256_shuffle_ps::<0b11_01_11_01>(a, b)));
-        let within = _mm256_and_si256(*held, _mm256_set1_epi32(0xfff));
-        let below = _mm256_cmpgt_epi32(threshold, within);
-        let (keep, open) = self.limits.keep(x);
-        if !is_decided(_mm256_or_si256(open, _mm256_cmpeq_epi32(threshold, within))) {
+        let at_threshold = _mm256_cmpeq_epi32(threshold, place.within);
+        if !is_decided(_mm256_or_si256(place.open, at_threshold)) {
             return false;
         }
-        let sign = _mm256_and_si256(x, _mm256_set1_epi32(i32::MIN));
-        let octave = _mm256_or_si256(_mm256_and_si256(*held, _mm256_set1_epi32(EXPONENT)), sign);
+        let below = _mm256_cmpgt_epi32(threshold, place.within);
         let (zero, mantissa) = (_mm256_setzero_si256(), _mm256_set1_epi64x(MANTISSA as i64));
         let low_more = _mm256_andnot_si256(_mm256_unpacklo_epi32(below, below), _mm256_and_si256(low_more, mantissa));
-        let low = _mm256_add_epi64(_mm256_add_epi64(low, low_more), _mm256_unpacklo_epi32(zero, octave));
-        let low = _mm256_and_si256(low, _mm256_unpacklo_epi32(keep, keep));
+        let low = _mm256_add_epi64(_mm256_add_epi64(low, low_more), _mm256_unpacklo_epi32(zero, place.octave));
         let high_more = _mm256_andnot_si256(_mm256_unpackhi_epi32(below, below), _mm256_and_si256(high_more, mantissa));
-        let high = _mm256_add_epi64(_mm256_add_epi64(high, high_more), _mm256_unpackhi_epi32(zero, octave));
-        let high = _mm256_and_si256(high, _mm256_unpackhi_epi32(keep, keep));
+        let high = _mm256_add_epi64(_mm256_add_epi64(high, high_more), _mm256_unpackhi_epi32(zero, place.octave));
         // SAFETY: the caller's pointer is good for eight values.
         unsafe { store(destination, low, high) };
         true

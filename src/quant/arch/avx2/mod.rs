@@ -6,11 +6,12 @@
 //!
 //! Tried, nanoseconds for a value on one core of a Zen 3 (bits, type): 8, float32: planes for halves 0.29, for whole
 //! words 0.31, these in one loop 0.37, permutations of words 0.50, an estimate with one compare 0.55. 8, float64: planes
-//! 0.56, in two loops 0.62, permutations 0.80. 16, float32: cells 0.45, in one loop 0.55 by indices that leave the
-//! register in pairs and 0.75 through memory, by gathers 0.79, an octave's logarithm and power as polynomials 1.3. 16,
-//! float64: cells 0.73, in one loop 0.98, gathers 1.59. Limits with the sign, which take fewer instructions but more
-//! blends: 0.38 and 0.67 for float32 in one loop. In strips of 128 values cells take a third longer; out of memory,
-//! everything takes a twentieth longer in strips of 2048, and another without asking for lines ahead.
+//! 0.55, in two loops 0.62, permutations 0.80. 16, float32: cells 0.45, with limits and sign in the first loop 0.55,
+//! which stores more, in one loop 0.55 by indices that leave the register in pairs and 0.75 through memory, by gathers
+//! 0.79, logarithm and power as polynomials of degree six 0.55. 16, float64: cells 0.67, with limits and sign in the
+//! second loop 0.73, in one loop 0.98, gathers 1.59. Limits with the sign, which take fewer instructions but more blends:
+//! 0.38 and 0.67 for float32 in one loop. In strips of 128 values cells take a third longer; out of memory, everything
+//! takes a twentieth longer in strips of 2048, and another without asking for lines ahead.
 //!
 //! Where vectors go through a closure, see that it is inlined (a short one is): called, it passes them in memory. And
 //! `inline(never)` does not hold beside `target_feature`.
