@@ -200,13 +200,13 @@ fn select_wide(a: __m256i, b: __m256i, by: __m256i) -> __m256i {
 
 #[target_feature(enable = "avx2")]
 unsafe fn max_abs_f32(data: &[f32]) -> f32 {
-    let infinity = _mm256_set1_epi32(EXPONENT_F32);
+    // Magnitudes are raised, so that NaN becomes negative.
+    const RAISE: i32 = i32::MAX - EXPONENT_F32;
     let larger = |max: __m256i, x: __m256i| {
         let magnitude = _mm256_and_si256(x, _mm256_set1_epi32(i32::MAX));
-        let nan = _mm256_cmpgt_epi32(magnitude, infinity);
-        _mm256_max_epi32(max, _mm256_andnot_si256(nan, magnitude))
+        _mm256_max_epi32(max, _mm256_add_epi32(magnitude, _mm256_set1_epi32(RAISE)))
     };
-    let mut max = [_mm256_setzero_si256(); 4];
+    let mut max = [_mm256_set1_epi32(RAISE); 4];
     let (blocks, rest) = data.as_chunks::<32>();
     for block in blocks {
         for (i, max) in max.iter_mut().enumerate() {
@@ -219,25 +219,24 @@ unsafe fn max_abs_f32(data: &[f32]) -> f32 {
         max[0] = larger(max[0], unsafe { _mm256_maskload_epi32(chunk.as_ptr().cast(), first_words(chunk.len())) });
     }
     let [a, b, c, d] = max;
-    let mut lanes = [0u32; 8];
+    let mut lanes = [0i32; 8];
     // SAFETY: eight lanes.
     unsafe {
         let max = _mm256_max_epi32(_mm256_max_epi32(a, b), _mm256_max_epi32(c, d));
         _mm256_storeu_si256(lanes.as_mut_ptr().cast(), max);
     }
-    f32::from_bits(lanes.into_iter().fold(0, u32::max))
+    f32::from_bits((lanes.into_iter().fold(RAISE, i32::max) - RAISE) as u32)
 }
 
 #[target_feature(enable = "avx2")]
 unsafe fn max_abs_f64(data: &[f64]) -> f64 {
-    let infinity = _mm256_set1_epi64x(EXPONENT_F64);
+    const RAISE: i64 = i64::MAX - EXPONENT_F64;
     let larger = |max: __m256i, x: __m256i| {
         let magnitude = _mm256_and_si256(x, _mm256_set1_epi64x(i64::MAX));
-        let nan = _mm256_cmpgt_epi64(magnitude, infinity);
-        let number = _mm256_andnot_si256(nan, magnitude);
-        select_wide(max, number, _mm256_cmpgt_epi64(number, max))
+        let raised = _mm256_add_epi64(magnitude, _mm256_set1_epi64x(RAISE));
+        select_wide(max, raised, _mm256_cmpgt_epi64(raised, max))
     };
-    let mut max = [_mm256_setzero_si256(); 4];
+    let mut max = [_mm256_set1_epi64x(RAISE); 4];
     let (blocks, rest) = data.as_chunks::<16>();
     for block in blocks {
         for (i, max) in max.iter_mut().enumerate() {
@@ -250,10 +249,10 @@ unsafe fn max_abs_f64(data: &[f64]) -> f64 {
         // SAFETY: the mask ends with the chunk.
         max[0] = larger(max[0], unsafe { _mm256_maskload_epi64(chunk.as_ptr().cast(), mask) });
     }
-    let mut lanes = [[0u64; 4]; 4];
+    let mut lanes = [[0i64; 4]; 4];
     for (lanes, max) in lanes.iter_mut().zip(max) {
         // SAFETY: four lanes.
         unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), max) }
     }
-    f64::from_bits(lanes.into_iter().flatten().fold(0, u64::max))
+    f64::from_bits((lanes.into_iter().flatten().fold(RAISE, i64::max) - RAISE) as u64)
 }
