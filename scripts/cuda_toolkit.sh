@@ -13,7 +13,7 @@ cd "$(dirname "$0")/.."
 # shellcheck source=scripts/debian.sh
 source scripts/debian.sh
 mkdir -p "$(dirname "$dir")"
-scratch=$(mktemp -d "$(dirname "$dir")/cuda.XXXXXX")
+scratch=$(mktemp -d -p "$(dirname "$dir")")
 # An interrupted run leaves neither packages nor half a toolkit, which the next one would trip over.
 trap 'rm -rf "$scratch" "$dir.part"' EXIT
 private_apt "$scratch" deb bookworm main non-free

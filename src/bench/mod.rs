@@ -68,7 +68,7 @@ pub fn run<E: From<Error>>(
 const MODES: [(Mode, &str); 3] = [(Mode::Init, "INIT"), (Mode::Update, "UPDATE"), (Mode::ApplyOnly, "APPLY_ONLY")];
 
 /// The contenders of a case take turns, so many at least and for so long at least. A figure is the best time of all: the
-/// one that the machine's other work, which comes and goes within seconds, disturbed least.
+/// one that the machine's other work, which comes and goes, disturbed least.
 const TURNS: usize = 9;
 /// See [`TURNS`].
 const CASE: Duration = Duration::from_millis(400);

@@ -132,10 +132,9 @@ impl<T> Tasks<T> {
     /// Does tasks until all are taken; others may still be at one. The caller takes the first and goes on, helpers take
     /// the last and go back: in the next round, and in the next call, each side finds in its cache what it left there.
     pub fn each(&self, round: &Round, side: Side, work: impl FnMut(&mut T)) {
-        let last = self.count() - 1;
         self.take(round, side, work, |nth| match side {
             Side::Caller => nth,
-            Side::Helper => last - nth,
+            Side::Helper => self.count() - 1 - nth,
         });
     }
 
@@ -150,7 +149,7 @@ impl<T> Tasks<T> {
         });
     }
 
-    /// `nth` counts the tasks of one side. Where it leads to must be another's place for the other side.
+    /// `place` says which task is the `nth` of this side; never one that the other side has by then.
     fn take(&self, round: &Round, side: Side, mut work: impl FnMut(&mut T), place: impl Fn(usize) -> usize) {
         struct Done<'a>(&'a AtomicUsize);
         impl Drop for Done<'_> {

@@ -77,6 +77,7 @@ impl Limits {
     }
 }
 
+/// See [`Limits::held`].
 struct Held {
     /// Within the limits.
     magnitude: __m256i,
@@ -174,6 +175,7 @@ impl Kernel for Eight {
         let mut least = _mm256_set1_epi32(0xffff);
         for k in 0..4 {
             least = _mm256_min_epu32(least, _mm256_and_si256(sum[k], _mm256_set1_epi32(0xffff)));
+            // Once more, and not from above: the compiler chooses what to keep.
             let limited = self.limits.held(x[k]);
             open = _mm256_or_si256(open, limited.open);
             let octave = _mm256_and_si256(sum[k], _mm256_set1_epi32(EXPONENT));
@@ -287,7 +289,7 @@ impl Kernel for Sixteen {
     #[inline]
     #[target_feature(enable = "avx2")]
     unsafe fn locate(&self, source: *const f64) -> Place {
-        const ZERO: i32 = (size_of::<Cell>() as i32) << 24;
+        const ZERO: i32 = (((CELLS.len() - 1) * size_of::<Cell>()) << 16) as i32;
         // SAFETY: the caller's pointer is good for eight values.
         let x = unsafe { upper_halves(source) };
         let Held { magnitude, keep, open } = self.limits.held(x);
