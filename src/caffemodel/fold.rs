@@ -20,7 +20,7 @@ use super::edit::ModelEdits;
 use super::model::Model;
 use super::{Error, wire};
 use crate::prototxt::Document;
-use crate::prototxt::fold::{self, Chain, Chains, Unfolded};
+use crate::prototxt::fold::{self, Chain, Chains, NotFolded};
 use crate::prototxt::net::Net;
 
 /// Field numbers that a layer's own copy in the model needs.
@@ -48,19 +48,6 @@ pub struct FoldedLayer {
     pub constant: usize,
 }
 
-/// A BatchNorm or Scale that stays.
-#[derive(Clone, Debug)]
-pub struct Left {
-    /// Its line in the net.
-    pub line: usize,
-    /// Its name.
-    pub name: BString,
-    /// Its type.
-    pub kind: BString,
-    /// Why it stays.
-    pub reason: String,
-}
-
 /// A net and its weights, folded.
 #[derive(Debug)]
 pub struct Folded<'m> {
@@ -71,7 +58,7 @@ pub struct Folded<'m> {
     /// What was folded, in the layers' order.
     pub layers: Vec<FoldedLayer>,
     /// What was not.
-    pub left: Vec<Left>,
+    pub left: Vec<NotFolded>,
 }
 
 /// Folds every BatchNorm and Scale that can be folded into the weights before it.
@@ -80,7 +67,7 @@ pub struct Folded<'m> {
 /// [`Error::Net`] for a document that is no net of today's form; [`Error::OldModel`]; [`Error::Strangers`] where the
 /// model has no layer of the net's.
 pub fn fold<'m>(document: &Document, model: &'m Model) -> Result<Folded<'m>, Error> {
-    let Chains { net, lines, chains: found, left: mut unfolded } = fold::chains(document)?;
+    let Chains { net, chains: found, mut left } = fold::chains(document)?;
     model.is_for(&net)?;
     let mut edits = ModelEdits::new(model);
     let (mut chains, mut layers) = (Vec::new(), Vec::new());
@@ -92,7 +79,7 @@ pub fn fold<'m>(document: &Document, model: &'m Model) -> Result<Folded<'m>, Err
         );
         if let Some(reason) = reason {
             let rest = chain.stages[maps.len()..].iter().flat_map(|stage| &stage.layers);
-            unfolded.extend(rest.map(|&layer| Unfolded { layer, reason: reason.clone() }));
+            left.extend(rest.map(|&layer| NotFolded::of(&net, layer, reason.clone())));
         }
         let (Ok(record), Some(map)) = (record, maps.iter().cloned().reduce(|map, next| map.then(&next))) else {
             continue;
@@ -107,14 +94,8 @@ pub fn fold<'m>(document: &Document, model: &'m Model) -> Result<Folded<'m>, Err
         chains.push(chain);
     }
     remove_records(&net, model, &chains, &mut edits);
-    unfolded.sort_by_key(|unfolded| unfolded.layer);
-    let left = unfolded.into_iter().map(|Unfolded { layer, reason }| Left {
-        line: lines[layer],
-        name: net.layers[layer].name.clone(),
-        kind: net.layers[layer].kind.clone(),
-        reason,
-    });
-    Ok(Folded { left: left.collect(), net: fold::fold_text(document, &net, &chains), model: edits, layers })
+    left.sort_by_key(|layer| layer.layer);
+    Ok(Folded { left, net: fold::fold_text(document, &net, &chains), model: edits, layers })
 }
 
 /// The new weights and bias.
@@ -167,8 +148,7 @@ fn account(net: &Net, chain: &Chain, map: &Map) -> FoldedLayer {
 
 /// Takes what the model holds for the layers that are gone out of it.
 fn remove_records(net: &Net, model: &Model, chains: &[Chain], edits: &mut ModelEdits<'_>) {
-    let gone: HashSet<usize> =
-        chains.iter().flat_map(|chain| &chain.stages).flat_map(|stage| stage.layers.iter().copied()).collect();
+    let gone: HashSet<usize> = chains.iter().flat_map(Chain::folded_layers).collect();
     let (gone, stay): (Vec<_>, Vec<_>) = net.layers.iter().enumerate().partition(|(number, _)| gone.contains(number));
     let stay: HashSet<&BString> = stay.into_iter().map(|(_, layer)| &layer.name).collect();
     let gone: HashSet<&BString> = gone.into_iter().map(|(_, layer)| &layer.name).collect();

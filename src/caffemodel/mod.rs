@@ -10,7 +10,6 @@ mod blob;
 mod edit;
 mod fold;
 mod model;
-mod old_types;
 mod quantise;
 mod ranges;
 mod wire;
@@ -19,7 +18,7 @@ use bstr::BString;
 
 pub use blob::Values;
 pub use edit::ModelEdits;
-pub use fold::{Folded, FoldedLayer, Left, fold};
+pub use fold::{Folded, FoldedLayer, fold};
 pub use model::{Blob, Layer, Model};
 pub use quantise::{QuantisedLayer, QuantisedModel, quantise};
 pub use ranges::{BlobInfo, DataRange, LayerInfo, Parameters, Range, Spread, Use, WeightRange, info, parameters};

@@ -4,9 +4,10 @@ use std::ops::Range;
 
 use bstr::{BStr, BString, ByteSlice};
 
+use super::Error;
 use super::blob::{self, Header, Values};
 use super::wire::{Damage, Fields, Value};
-use super::{Error, old_types};
+use crate::prototxt::net::old_type_from_number;
 
 /// Field numbers of NetParameter.
 pub(super) mod net {
@@ -219,7 +220,7 @@ fn read_old_layer(message: &[u8], start: usize, range: Range<usize>) -> Option<L
         let field = field.ok()?;
         match (field.number, field.value) {
             (old::NAME, Value::Bytes(text)) => name = text.into(),
-            (old::TYPE, Value::Varint(number)) => kind = old_types::today(number).into(),
+            (old::TYPE, Value::Varint(number)) => kind = old_type_from_number(number).unwrap_or("NONE").into(),
             (old::BLOBS, Value::Bytes(blob)) => blobs.push(read_blob(blob, start + field.payload().start)?),
             (old::LAYER, Value::Bytes(inner)) => {
                 let start = start + field.payload().start;

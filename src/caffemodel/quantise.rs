@@ -51,7 +51,7 @@ pub fn quantise<'m>(document: &Document, model: &'m Model, otherwise: Bits) -> R
     let found = fold::chains(document)?;
     let net = &found.net;
     model.is_for(net)?;
-    let chosen = weight_bits(document, net, otherwise)?;
+    let chosen = weight_bits(net, otherwise)?;
     let mut result = QuantisedModel { model: ModelEdits::new(model), layers: Vec::new(), warnings: Vec::new() };
     if chosen.iter().any(|choice| choice.is_folded) {
         result.warnings.extend(found.left.iter().map(|left| not_folded(net, left.layer, &left.reason)));

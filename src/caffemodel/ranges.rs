@@ -6,7 +6,7 @@ use super::Error;
 use super::model::Model;
 use super::quantise::fold_first;
 use crate::prototxt::net::{Net, Producer};
-use crate::prototxt::{COMPUTED, Document, QUANT, fold, has_weights, weight_bits};
+use crate::prototxt::{Document, QUANT, fold, has_weights, is_computed, weight_bits};
 use crate::quant::{self, Bits, Mode, Param};
 
 /// What a blob's values are.
@@ -208,7 +208,7 @@ pub fn parameters(document: &Document, model: &Model, otherwise: Bits) -> Result
     let net = &found.net;
     model.is_of(net)?;
     let mut result = Parameters { data: data_ranges(net, model), weights: Vec::new(), warnings: Vec::new() };
-    let choices = weight_bits(document, net, otherwise)?;
+    let choices = weight_bits(net, otherwise)?;
     result.warnings.extend(fold_first(&found, choices.iter().map(|choice| choice.layer)));
     for choice in choices {
         let layer = &net.layers[choice.layer];
@@ -247,10 +247,8 @@ fn data_ranges(net: &Net, model: &Model) -> Vec<DataRange> {
         for (pair, blob) in layer.bottoms.iter().enumerate() {
             let readers = wiring.readers(Producer::Top { layer: number, top: pair }).iter();
             let readers = readers.map(|&(reader, _)| &net.layers[reader]);
-            let mut feeds: Vec<BString> = readers
-                .filter(|reader| COMPUTED.iter().any(|kind| reader.kind == *kind))
-                .map(|reader| reader.name.clone())
-                .collect();
+            let mut feeds: Vec<BString> =
+                readers.filter(|reader| is_computed(&reader.kind)).map(|reader| reader.name.clone()).collect();
             feeds.dedup();
             // Quants of one name in different phases share their range.
             match found.iter_mut().find(|known| known.quant == layer.name && known.blob == blob.name) {

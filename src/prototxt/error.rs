@@ -1,67 +1,54 @@
-//! A text that is not a text-format document, or no net: where, the line itself, and what was expected.
+//! Why a document could not be read as a net, or not be changed.
 
-use std::fmt;
+use super::text::ParseError;
 
-/// Characters of a long line that are shown on each side of the error.
-const CONTEXT: usize = 60;
-
-/// Why a text is not a document, or not what Caffe takes.
+/// Why a document could not be read as a net, or not be changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct ParseError {
-    /// The file as the caller names it.
-    pub file: String,
-    /// From 1.
-    pub line: usize,
-    /// From 1, in characters.
-    pub column: usize,
-    /// What was expected, and what is there.
-    pub message: String,
-    excerpt: String,
-    caret: usize,
-}
-
-impl ParseError {
-    /// The error at byte `at` of `source`.
-    pub(super) fn new(file: &str, source: &[u8], at: usize, message: String) -> ParseError {
-        let at = at.min(source.len());
-        let start = source[..at].iter().rposition(|&b| b == b'\n').map_or(0, |newline| newline + 1);
-        let end = source[at..].iter().position(|&b| b == b'\n').map_or(source.len(), |length| at + length);
-        let line = 1 + source[..start].iter().filter(|&&b| b == b'\n').count();
-        let before = printable(&source[start..at]);
-        let after = printable(source[at..end].trim_ascii_end());
-        let column = before.len() + 1;
-        let cut = before.len().saturating_sub(CONTEXT);
-        let mut excerpt = String::new();
-        if cut > 0 {
-            excerpt.push('…');
-        }
-        excerpt.extend(&before[cut..]);
-        let caret = excerpt.chars().count();
-        excerpt.extend(after.iter().take(CONTEXT));
-        if after.len() > CONTEXT {
-            excerpt.push('…');
-        }
-        ParseError { file: file.to_owned(), line, column, message, excerpt, caret }
-    }
-}
-
-/// Text fit for a terminal: tabs as spaces, so that the caret stands where it should, and no control characters.
-fn printable(bytes: &[u8]) -> Vec<char> {
-    let text = String::from_utf8_lossy(bytes);
-    text.chars()
-        .map(|c| match c {
-            '\t' => ' ',
-            c if c.is_control() => '\u{fffd}',
-            c => c,
-        })
-        .collect()
-}
-
-impl fmt::Display for ParseError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let number = self.line.to_string();
-        writeln!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.message)?;
-        writeln!(f, "  {number} | {}", self.excerpt)?;
-        write!(f, "  {:width$} | {:caret$}^", "", "", width = number.len(), caret = self.caret)
-    }
+pub enum EditError {
+    /// The document has no fields.
+    #[error("holds no field at all: an empty file is neither a net nor a solver")]
+    Empty,
+    /// The document has no layers.
+    #[error("has no layers: a solver's net is the file it names")]
+    NoLayers,
+    /// A field of a layer has a value that Caffe refuses.
+    #[error(transparent)]
+    Mistyped(#[from] ParseError),
+    /// The net is in Caffe's old form, whose layer types are an enum without `Quant`.
+    #[error(
+        "line {line}: `layers` is Caffe's old form, which has no Quant layer: run Caffe's own \
+         `upgrade_net_proto_text IN OUT` first, and use its output"
+    )]
+    OldLayers {
+        /// The line of the first layer that needs a Quant layer.
+        line: usize,
+    },
+    /// The net is in Caffe's old form, and the command needs today's form.
+    #[error(
+        "line {line}: `layers` is Caffe's old form: run Caffe's own `upgrade_net_proto_text IN OUT` first, and use its \
+         output"
+    )]
+    OldNet {
+        /// The line of the first layer.
+        line: usize,
+    },
+    /// A layer asks for a bit width that the NNIE does not have.
+    #[error("line {line}: quant_bits of its weights is {bits}, and the NNIE computes in 8 or 16")]
+    BadBits {
+        /// The layer's line.
+        line: usize,
+        /// The width that the layer asks for.
+        bits: u32,
+    },
+    /// The document holds more than one net.
+    #[error("holds {0} nets: give the file of one")]
+    SeveralNets(usize),
+    /// A Quant layer cannot be removed, because the net without it would compute something else.
+    #[error("{at}")]
+    Stuck {
+        /// The layer's place in the file, and the whole message.
+        at: Box<ParseError>,
+        /// What prevents the removal, and what to do.
+        reason: String,
+    },
 }

@@ -1,135 +1,143 @@
-//! BatchNorm and Scale behind a layer with weights: which of them fold into it, and the net without them.
+//! Which BatchNorm and Scale layers fold into the layer with weights before them, and the text of the net without them.
 //!
-//! A chain is such a layer and the BatchNorm and Scale layers that follow, each the only reader of what comes before,
-//! in every state of the net. The layer takes over the name of the last one's top, so that whoever reads the chain's
-//! result, a user who looks for an output's name included, finds it where it was.
+//! A chain is a layer with weights and the BatchNorm and Scale layers behind it. Each must be the only reader of the layer
+//! before it, in every state of the net. The layer with weights takes over the name of the last layer's top, so that the
+//! chain's result keeps its name for its readers, and for users who look for an output by name.
 
 use std::collections::HashSet;
 
 use bstr::BString;
 
-use super::document::{Document, Field, Kind};
-use super::edit::{Edits, remove_layers};
-use super::net::{Layer, Net, Phase, Producer, Wiring};
-use super::select::has_weights;
-use super::style::lengthened;
-use super::{EditError, QUANT};
+use super::error::EditError;
+use super::net::{Layer, Net, Phase, Producer, Wiring, remove_layers};
+use super::nnie::{QUANT, has_weights};
+use super::text::{Document, Edits, Field, Id, Kind, renamed};
 
 /// Where an output channel's weights lie in a layer's weight blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
-    /// The blob's outermost axis: convolutions, inner products.
+    /// Along the blob's first axis: convolutions and inner products.
     Outermost,
-    /// The innermost: an inner product with `transpose: true`.
+    /// Along the blob's last axis: an inner product with `transpose: true`.
     Innermost,
-    /// Deconvolutions have (inputs, outputs / groups, height, width).
+    /// Deconvolution: the blob's shape is (inputs, outputs / groups, height, width).
     Deconvolution {
-        /// `group`
+        /// The layer's `group`.
         groups: usize,
     },
 }
 
-/// What a layer does to each channel.
+/// The affine map that a layer applies to each channel.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Affine {
     /// `(x - mean) / sqrt(variance + eps)`
     BatchNorm {
-        /// `eps`
+        /// The layer's `eps`.
         eps: f32,
     },
-    /// `x * gamma`, `+ beta` where it has one.
+    /// `x * gamma`, and `+ beta` if the layer has a bias.
     Scale {
-        /// `bias_term`
+        /// The layer's `bias_term`.
         bias: bool,
     },
 }
 
-/// One step of a chain: a layer, or layers of one name that take turns in the net's states.
+/// One step of a chain: a layer, or several layers of one name that take part in different states of the net.
 #[derive(Clone, Debug)]
 pub struct Stage {
-    /// Their numbers in the net.
+    /// The layers' numbers in the net.
     pub layers: Vec<usize>,
-    /// What they do.
+    /// The map that they apply.
     pub affine: Affine,
 }
 
-/// A layer with weights and what folds into it.
+/// A layer with weights, and the layers that fold into it.
 #[derive(Clone, Debug)]
 pub struct Chain {
-    /// The layer's number in the net.
+    /// The number in the net of the layer with weights.
     pub layer: usize,
-    /// How its weights lie.
+    /// The layout of its weights.
     pub layout: Layout,
-    /// Its outputs, where the net says how many.
+    /// Its number of outputs, if the net gives it.
     pub outputs: Option<usize>,
     /// Whether it has a bias.
     pub has_bias: bool,
-    /// In their order, at least one.
+    /// The layers that fold into it, in their order; at least one stage.
     pub stages: Vec<Stage>,
 }
 
-/// A BatchNorm or Scale that does not fold.
+/// A BatchNorm or Scale layer that does not fold.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unfolded {
-    /// Its number in the net.
+pub struct NotFolded {
+    /// The layer's number in the net.
     pub layer: usize,
-    /// Why not.
+    /// The layer's line.
+    pub line: usize,
+    /// The layer's name.
+    pub name: BString,
+    /// The layer's type.
+    pub kind: BString,
+    /// Why it does not fold.
     pub reason: String,
 }
 
-/// What folds in a net.
+impl NotFolded {
+    /// Layer `layer` of `net`, and why it does not fold.
+    pub fn of(net: &Net, layer: usize, reason: String) -> NotFolded {
+        let Layer { line, name, kind, .. } = &net.layers[layer];
+        NotFolded { layer, line: *line, name: name.clone(), kind: kind.clone(), reason }
+    }
+}
+
+/// What folds in a net, and what does not.
 #[derive(Clone, Debug)]
 pub struct Chains {
     /// The net.
     pub net: Net,
-    /// The line of each of its layers.
-    pub lines: Vec<usize>,
-    /// What folds.
+    /// The chains, in the order of their first layers.
     pub chains: Vec<Chain>,
-    /// What does not.
-    pub left: Vec<Unfolded>,
+    /// The BatchNorm and Scale layers that are in no chain, in the net's order.
+    pub left: Vec<NotFolded>,
 }
 
 /// Finds the chains of a document's one net.
 ///
 /// # Errors
-/// [`EditError::Empty`], [`EditError::NoLayers`]; [`EditError::SeveralNets`]; [`EditError::OldNet`].
+/// Those of [`Net::only`].
 pub fn chains(document: &Document) -> Result<Chains, EditError> {
     let net = Net::only(document)?;
     let finder = Finder { document, wiring: net.wiring(), net: &net };
     let mut chains = Vec::new();
-    let mut left: Vec<Unfolded> = Vec::new();
+    let mut left: Vec<NotFolded> = Vec::new();
     for (number, layer) in net.layers.iter().enumerate() {
         if has_weights(&layer.kind) && !layer.states.is_empty() {
             chains.extend(finder.chain(number, &mut left));
         }
     }
-    let folded: HashSet<usize> =
-        chains.iter().flat_map(|chain| &chain.stages).flat_map(|stage| stage.layers.iter().copied()).collect();
+
+    let folded: HashSet<usize> = chains.iter().flat_map(Chain::folded_layers).collect();
     for number in 0..net.layers.len() {
         if finder.is_affine(number) && !folded.contains(&number) && !left.iter().any(|known| known.layer == number) {
-            left.push(Unfolded { layer: number, reason: finder.behind_no_weights(number) });
+            left.push(NotFolded::of(&net, number, finder.behind_no_weights(number)));
         }
     }
-    left.sort_by_key(|unfolded| unfolded.layer);
-    let starts = document.line_starts();
-    let line = |layer: &Layer| starts.line(document.field(layer.id).range().start);
-    Ok(Chains { lines: net.layers.iter().map(line).collect(), chains, left, net })
+    left.sort_by_key(|layer| layer.layer);
+    Ok(Chains { chains, left, net })
 }
 
-/// The document with these chains folded: the layers of their stages gone, biases where they had none.
+/// The text of the document with these chains folded: without the layers of their stages, and with a bias in each layer
+/// with weights.
 pub fn fold_text(document: &Document, net: &Net, chains: &[Chain]) -> Vec<u8> {
     let mut edits = Edits::default();
-    let gone: HashSet<usize> =
-        chains.iter().flat_map(|chain| &chain.stages).flat_map(|stage| stage.layers.iter().copied()).collect();
-    let ids = gone.iter().map(|&layer| net.layers[layer].id).collect();
-    remove_layers(document, document.field(net.id), &ids, &mut edits);
+    let folded: HashSet<Id> = chains.iter().flat_map(Chain::folded_layers).map(|layer| net.layers[layer].id).collect();
+    remove_layers(document, document.field(net.id), &folded, &mut edits);
+
     for chain in chains {
         let layer = &net.layers[chain.layer];
         let (top, last) = (&layer.tops[0], chain.top(net));
         if top.name != *last {
             let value = document.field(top.id);
-            edits.replace(value.value_range(), lengthened(value, last));
+            edits.replace(value.value_range(), renamed(value, last));
         }
         if !chain.has_bias {
             add_bias(document, net, chain, &mut edits);
@@ -139,7 +147,12 @@ pub fn fold_text(document: &Document, net: &Net, chains: &[Chain]) -> Vec<u8> {
 }
 
 impl Chain {
-    /// The name of the chain's result.
+    /// The numbers in the net of the layers that fold into the layer with weights.
+    pub fn folded_layers(&self) -> impl Iterator<Item = usize> {
+        self.stages.iter().flat_map(|stage| stage.layers.iter().copied())
+    }
+
+    /// The name of the blob that the chain makes.
     pub fn top<'n>(&self, net: &'n Net) -> &'n BString {
         let last = self.stages.last().map_or(self.layer, |stage| stage.layers[0]);
         &net.layers[last].tops[0].name
@@ -153,8 +166,8 @@ struct Finder<'a> {
 }
 
 impl Finder<'_> {
-    /// The chain that begins at a layer with weights; what stops it goes to `left`.
-    fn chain(&self, number: usize, left: &mut Vec<Unfolded>) -> Option<Chain> {
+    /// The chain that begins at a layer with weights. The layers at which it stops are added to `left`.
+    fn chain(&self, number: usize, left: &mut Vec<NotFolded>) -> Option<Chain> {
         let message = self.document.field(self.net.layers[number].id);
         let (mut chain, is_plain) = read_weights(number, message);
         loop {
@@ -162,6 +175,7 @@ impl Finder<'_> {
                 None => vec![number],
                 Some(stage) => stage.layers.clone(),
             };
+
             let mut readers: Vec<usize> = ends
                 .iter()
                 .flat_map(|&layer| self.wiring.readers(Producer::Top { layer, top: 0 }))
@@ -169,6 +183,7 @@ impl Finder<'_> {
                 .collect();
             readers.sort_unstable();
             readers.dedup();
+
             let (candidates, others): (Vec<usize>, Vec<usize>) =
                 readers.into_iter().partition(|&layer| self.is_affine(layer));
             if candidates.is_empty() {
@@ -179,7 +194,7 @@ impl Finder<'_> {
             match stage {
                 Ok(stage) => chain.stages.push(stage),
                 Err(reason) => {
-                    left.extend(candidates.iter().map(|&layer| Unfolded { layer, reason: reason.clone() }));
+                    left.extend(candidates.iter().map(|&layer| NotFolded::of(self.net, layer, reason.clone())));
                     break;
                 }
             }
@@ -187,11 +202,12 @@ impl Finder<'_> {
         (!chain.stages.is_empty()).then_some(chain)
     }
 
-    /// Whether the weights of a layer are its own to change.
+    /// Whether a layer's weights may change: nothing else uses them, and their layout is known.
     fn can_change(&self, number: usize, is_plain: bool) -> Result<(), String> {
         let layers = &self.net.layers;
         let Layer { name, params, bottoms, tops, .. } = &layers[number];
         let others = || layers.iter().enumerate().filter(|&(other, _)| other != number).map(|(_, layer)| layer);
+
         if bottoms.len() != 1 || tops.len() != 1 {
             return Err(format!("`{name}` has {} bottoms and {} tops: one of each folds", bottoms.len(), tops.len()));
         }
@@ -209,7 +225,7 @@ impl Finder<'_> {
         Ok(())
     }
 
-    /// The chain's next stage, where `candidates` are one: the only readers of what `ends` make.
+    /// The chain's next stage, if `candidates` form one: they must be the only readers of what the layers `ends` make.
     fn stage(&self, chain: &Chain, ends: &[usize], candidates: &[usize], others: &[usize]) -> Result<Stage, String> {
         let layers = &self.net.layers;
         let first = &layers[candidates[0]];
@@ -219,6 +235,7 @@ impl Finder<'_> {
         if let Some(&other) = others.first().or(second) {
             return Err(format!("`{blob}` is read by `{}`, too", layers[other].name));
         }
+
         let mut covered = first.states.clone();
         for &next in &candidates[1..] {
             if layers[next].states.meets(&covered) {
@@ -231,6 +248,7 @@ impl Finder<'_> {
             let states = self.net.states.describe(&missing);
             return Err(format!("it takes no part in {states}, where `{}` does", layers[chain.layer].name));
         }
+
         let affine = self.affine(candidates[0])?;
         for &number in candidates {
             let layer = &layers[number];
@@ -243,12 +261,14 @@ impl Finder<'_> {
                 return Err(format!("`{blob}` is made by another layer in another phase"));
             }
         }
+
         let stage = Stage { layers: candidates.to_vec(), affine };
         self.can_rename(chain, &stage)?;
         Ok(stage)
     }
 
-    /// Whether the chain's first layer can make what the stage makes, by that name, from its own place on.
+    /// Whether the chain's first layer can make a blob with the name of the stage's top: between the two, no other layer
+    /// may use that name.
     fn can_rename(&self, chain: &Chain, stage: &Stage) -> Result<(), String> {
         let layers = &self.net.layers;
         let first = &layers[chain.layer];
@@ -257,8 +277,7 @@ impl Finder<'_> {
             return Ok(());
         }
         let last = stage.layers.iter().copied().max().unwrap_or(chain.layer);
-        let own: Vec<usize> =
-            chain.stages.iter().chain([stage]).flat_map(|stage| stage.layers.iter().copied()).collect();
+        let own: Vec<usize> = chain.folded_layers().chain(stage.layers.iter().copied()).collect();
         let between = (chain.layer + 1..last).filter(|layer| !own.contains(layer)).map(|layer| &layers[layer]);
         let touches = |layer: &&Layer| layer.bottoms.iter().chain(&layer.tops).any(|blob| blob.name == *name);
         let user = between.clone().find(touches).or((first.bottoms[0].name == *name).then_some(first));
@@ -295,7 +314,7 @@ impl Finder<'_> {
         eps.map(|eps| Affine::BatchNorm { eps }).ok_or_else(|| "its eps is no number".to_owned())
     }
 
-    /// Why a layer is in no chain: who makes what it reads.
+    /// Why a layer is in no chain: what makes the blob that it reads.
     fn behind_no_weights(&self, number: usize) -> String {
         let blob = &self.net.layers[number].bottoms[0].name;
         let Some(source) = self.wiring.wire(number, 0).sources.first() else {
@@ -309,7 +328,7 @@ impl Finder<'_> {
     }
 }
 
-/// A chain of the layer alone, and whether its channels are on axis 1.
+/// A chain without stages, and whether the layer's channels are on axis 1.
 fn read_weights(number: usize, layer: Field<'_>) -> (Chain, bool) {
     let kind = layer.first("type").map(|kind| kind.string()).unwrap_or_default();
     let param = layer.first(param_name(&kind));
@@ -327,13 +346,13 @@ fn read_weights(number: usize, layer: Field<'_>) -> (Chain, bool) {
     (Chain { layer: number, layout, outputs, has_bias, stages: Vec::new() }, axis == Some(1))
 }
 
-/// The field that holds `bias_term`.
+/// The name of the message that holds `bias_term`.
 fn param_name(kind: &[u8]) -> &'static str {
     if kind == b"InnerProduct" { "inner_product_param" } else { "convolution_param" }
 }
 
-/// Has a layer without a bias say that it has one, and who trains it: nobody where the weights are fixed, else
-/// whatever the Scale said of its own.
+/// Gives a layer a bias, and the bias a `param`: with lr_mult 0 where the layer's weights are fixed; otherwise that of the
+/// bias of the last folded Scale layer.
 fn add_bias(document: &Document, net: &Net, chain: &Chain, edits: &mut Edits) {
     let layer = &net.layers[chain.layer];
     let message = document.field(layer.id);

@@ -1,6 +1,6 @@
 //! The graph.
 
-use gfpq::prototxt::net::{Era, Net, Producer};
+use gfpq::prototxt::net::{Form, Net, Producer};
 
 use crate::{fixture, parse};
 
@@ -70,7 +70,7 @@ fn a_hundred_stages_do_not_explode() {
 #[test]
 fn old_nets_are_understood() {
     let net = only(&fixture("old.prototxt"));
-    assert_eq!(net.era, Era::Old);
+    assert_eq!(net.form, Form::Legacy);
     let kinds: Vec<_> = net.layers.iter().map(|layer| layer.kind.to_string()).collect();
     assert_eq!(kinds, ["Data", "Convolution", "ReLU", "Pooling", "SoftmaxWithLoss"]);
     assert_eq!(net.layers[3].name, "pool1");

@@ -1,62 +1,72 @@
-//! The net a document describes: layers in order, blobs as versions, who makes and who reads each.
+//! The net that a document describes: its layers in order, and which layer makes and which layers read each blob.
+//!
+//! [`Net::all`] reads a document once; what later steps need of a layer (its line, its `quant_param`, the states in which
+//! it takes part) is kept in [`Layer`]. [`Wiring`] tells versions of a blob apart, since a layer may write over a blob in
+//! place.
 
 mod old_types;
+mod quant_parameter;
+mod read;
+mod removal;
 mod states;
 mod wiring;
 
-use std::collections::HashMap;
-
 use bstr::BString;
 
-use super::document::{Document, Field, Id, Kind};
-use super::{EditError, ParseError};
+use super::error::EditError;
+use super::text::{Document, Id};
+
+pub(crate) use old_types::from_number as old_type_from_number;
+pub use quant_parameter::QuantParameter;
+pub(super) use removal::remove_layers;
 pub use states::{Phase, Rule, Rules, StateSet, States};
 pub use wiring::{Port, Producer, Source, Wire, Wiring};
 
-/// Where a net may lie in a document besides the whole of it: a solver can hold its nets itself.
-const NET_FIELDS: [&str; 4] = ["net_param", "train_net_param", "test_net_param", "shared_net_param"];
-
-/// How a net's layers are written.
+/// The form in which a net's layers are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Era {
+pub enum Form {
     /// `layer`, whose type is a string.
-    Today,
-    /// `layers`, whose type is an enum's name (V1) or which hold a `layer` (V0).
-    Old,
+    Current,
+    /// `layers`, whose type is an enum's name (V1), or which hold a `layer` with a lower-case type (V0).
+    Legacy,
 }
 
-/// A name that a layer reads or makes, and the field that says it.
+/// A blob's name where a layer reads or makes it.
 #[derive(Clone, Debug)]
 pub struct Blob {
-    /// The blob.
+    /// The blob's name.
     pub name: BString,
-    /// The value in the document.
+    /// The field in the document that holds this name.
     pub id: Id,
 }
 
-/// A layer.
+/// A layer of a net.
 #[derive(Clone, Debug)]
 pub struct Layer {
-    /// The message in the document.
+    /// The layer's message in the document.
     pub id: Id,
-    /// Its name, empty where it has none.
+    /// The line on which the layer begins, counted from 1.
+    pub line: usize,
+    /// The layer's name, empty where it has none.
     pub name: BString,
-    /// Its type as today's Caffe names it; an old type that is not known, as written.
+    /// The layer's type as current Caffe names it; an unknown old type as it is written.
     pub kind: BString,
-    /// What it reads.
+    /// The blobs that the layer reads.
     pub bottoms: Vec<Blob>,
-    /// What it makes.
+    /// The blobs that the layer makes.
     pub tops: Vec<Blob>,
-    /// The names of its parameters that other layers may share.
+    /// The names of its parameters, by which other layers can share them.
     pub params: Vec<BString>,
-    /// When it takes part.
+    /// Its `quant_param`: of a Quant layer, how it quantises data; of another layer, how its weights are quantised.
+    pub quant_param: QuantParameter,
+    /// The `include` and `exclude` rules that decide when the layer takes part.
     pub rules: Rules,
-    /// The states in which it takes part.
+    /// The states of the net in which the layer takes part.
     pub states: StateSet,
 }
 
 impl Layer {
-    /// Whether bottom `index` is written over by the top of the same number.
+    /// Whether the top with number `index` writes over the bottom with the same number.
     pub fn is_in_place(&self, index: usize) -> bool {
         match (self.bottoms.get(index), self.tops.get(index)) {
             (Some(bottom), Some(top)) => bottom.name == top.name,
@@ -68,86 +78,49 @@ impl Layer {
 /// A net in a document.
 #[derive(Clone, Debug)]
 pub struct Net {
-    /// The message that holds it: the document, or a solver's `net_param`.
+    /// The message that holds the net: the document itself, or a solver's `net_param`.
     pub id: Id,
-    /// How its layers are written.
-    pub era: Era,
+    /// The form in which its layers are written.
+    pub form: Form,
     /// The blobs of its `input` fields.
     pub inputs: Vec<Blob>,
-    /// Its layers in their order.
+    /// Its layers, in the order of the text.
     pub layers: Vec<Layer>,
-    /// The states its rules tell apart.
+    /// The states that the rules of its layers tell apart.
     pub states: States,
+    /// Its `weight_quant_param`: how the weights of its layers are quantised.
+    pub weight_quant_param: QuantParameter,
 }
 
 impl Net {
-    /// The nets of a document: the document itself where it has layers, and those that a solver holds.
+    /// The nets of a document: the document itself where it has layers, and the nets inside a solver.
     ///
     /// # Errors
-    /// [`ParseError`] where Caffe would refuse a field of a layer for what its value is.
-    pub fn all(document: &Document) -> Result<Vec<Net>, ParseError> {
-        let root = document.root();
-        let held = NET_FIELDS.iter().flat_map(|name| root.all(name));
-        let nets: Result<Vec<Net>, Wrong<'_>> = std::iter::once(root).chain(held).map(Net::read).collect();
-        match nets {
-            Ok(nets) => Ok(nets.into_iter().filter(|net| !net.layers.is_empty()).collect()),
-            Err(Wrong { value, field, wanted }) => {
-                Err(document.error_at(value, format!("expected {wanted} as the value of `{field}`")))
-            }
-        }
+    /// [`EditError::Empty`]; [`EditError::Mistyped`] where Caffe would refuse the value of a layer's field.
+    pub fn all(document: &Document) -> Result<Vec<Net>, EditError> {
+        read::nets(document)
     }
 
-    /// A document's one net, in today's form.
+    /// The one net of a document, in the current form.
     ///
     /// # Errors
-    /// [`EditError::Empty`], [`EditError::NoLayers`], [`EditError::SeveralNets`], [`EditError::OldNet`],
-    /// [`EditError::Mistyped`].
+    /// Those of [`Net::all`]; [`EditError::NoLayers`], [`EditError::SeveralNets`], [`EditError::OldNet`].
     pub fn only(document: &Document) -> Result<Net, EditError> {
-        if document.root().children().next().is_none() {
-            return Err(EditError::Empty);
-        }
         let mut nets = Net::all(document)?;
         let count = nets.len();
         let net = nets.pop().ok_or(EditError::NoLayers)?;
         if count > 1 {
             return Err(EditError::SeveralNets(count));
         }
-        if net.era == Era::Old {
-            let at = document.field(net.layers[0].id).range().start;
-            return Err(EditError::OldNet { line: document.line_starts().line(at) });
+        if net.form == Form::Legacy {
+            return Err(EditError::OldNet { line: net.layers[0].line });
         }
         Ok(net)
     }
 
-    /// The net in a message, which need not have layers.
-    fn read(message: Field<'_>) -> Result<Net, Wrong<'_>> {
-        // Where a net has both, Caffe ignores the old ones.
-        let today: Vec<Field<'_>> = message.all("layer").collect();
-        let (era, fields) = match today.is_empty() {
-            false => (Era::Today, today),
-            true => (Era::Old, message.all("layers").collect()),
-        };
-        let rules: Vec<Rules> = fields.iter().map(|&layer| Rules::read(layer)).collect();
-        let states = States::of(rules.iter());
-        // Files repeat the same few rules: each is looked at once.
-        let mut known: HashMap<Rules, StateSet> = HashMap::new();
-        let layers: Result<Vec<Layer>, Wrong<'_>> = fields
-            .into_iter()
-            .zip(rules)
-            .map(|(layer, rules)| {
-                let admitted = known.entry(rules.clone()).or_insert_with(|| states.admitted_by(&rules)).clone();
-                read_layer(layer, era, rules, admitted)
-            })
-            .collect();
-        let layers = layers?;
-        // A file without layers may be anything, and its `input` mean anything.
-        let inputs = if layers.is_empty() { Vec::new() } else { blobs(message, "input")? };
-        Ok(Net { id: message.id(), era, inputs, layers, states })
-    }
-
-    /// The states in which the net is meant to run: those for which it has data. Files for training alone, or nets
-    /// that need a stage to be given, are not wrong in the others.
-    pub fn meant(&self) -> StateSet {
+    /// The states in which the net is meant to run: those in which a layer provides data. A file for training only, or a
+    /// net that needs a stage, is not wrong in its other states.
+    pub fn intended_states(&self) -> StateSet {
         let has_data = |layer: &&Layer| {
             let is_constant = layer.kind == "DummyData" || layer.kind == "Parameter";
             layer.bottoms.is_empty() && !layer.tops.is_empty() && !is_constant
@@ -156,57 +129,8 @@ impl Net {
         states.filter(|states| self.inputs.is_empty() && !states.is_empty()).unwrap_or_else(|| self.states.all())
     }
 
-    /// Who makes and who reads each blob.
+    /// Which layer makes and which layers read each version of a blob.
     pub fn wiring(&self) -> Wiring {
         Wiring::of(self)
-    }
-}
-
-/// A value that is not what its field takes.
-struct Wrong<'a> {
-    value: Field<'a>,
-    field: &'static str,
-    wanted: &'static str,
-}
-
-fn read_layer(layer: Field<'_>, era: Era, rules: Rules, states: StateSet) -> Result<Layer, Wrong<'_>> {
-    if layer.kind() != Kind::Message {
-        let field = if era == Era::Old { "layers" } else { "layer" };
-        return Err(Wrong { value: layer, field, wanted: "a message, `{ … }`" });
-    }
-    // A V0 layer keeps its name and type one level further in.
-    let inner = match era {
-        Era::Old => layer.first("layer").unwrap_or(layer),
-        Era::Today => layer,
-    };
-    let first = |name| inner.first(name).map(|value| string(value, name)).transpose();
-    let kind = match era {
-        Era::Old => {
-            let kind = inner.first("type").map(|value| value.string()).unwrap_or_default();
-            old_types::today(&kind).map_or(kind, BString::from)
-        }
-        Era::Today => first("type")?.unwrap_or_default(),
-    };
-    let params = layer.all("param").filter_map(|param| param.first("name"));
-    Ok(Layer {
-        id: layer.id(),
-        name: first("name")?.unwrap_or_default(),
-        kind,
-        bottoms: blobs(layer, "bottom")?,
-        tops: blobs(layer, "top")?,
-        params: params.map(|name| name.string()).collect(),
-        rules,
-        states,
-    })
-}
-
-fn blobs<'a>(message: Field<'a>, name: &'static str) -> Result<Vec<Blob>, Wrong<'a>> {
-    message.all(name).map(|value| Ok(Blob { name: string(value, name)?, id: value.id() })).collect()
-}
-
-fn string<'a>(value: Field<'a>, field: &'static str) -> Result<BString, Wrong<'a>> {
-    match value.kind() {
-        Kind::String => Ok(value.string()),
-        _ => Err(Wrong { value, field, wanted: "a string in quotes" }),
     }
 }

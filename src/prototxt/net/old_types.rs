@@ -1,14 +1,19 @@
-//! Layer types as old files write them: V1's enum names or their numbers, V0's lower-case words.
+//! Layer types as old files write them: V1's enum names or their numbers, and V0's lower-case words.
 
-/// Today's name of an old type.
-pub(super) fn today(old: &[u8]) -> Option<&'static str> {
-    let number = std::str::from_utf8(old).ok().and_then(|text| text.parse::<u32>().ok());
-    let is_it = |&&(n, v1, v0, _): &&Type| number == Some(n) || v1 == old || (!v0.is_empty() && v0 == old);
-    TYPES.iter().find(is_it).map(|&(_, _, _, today)| today)
+/// Current Caffe's name of an old type, which is written as V1's name or number, or as V0's word.
+pub(super) fn from_text(old: &[u8]) -> Option<&'static str> {
+    let number = std::str::from_utf8(old).ok().and_then(|text| text.parse().ok());
+    let is_old = |&&(_, v1, v0, _): &&Type| v1 == old || (!v0.is_empty() && v0 == old);
+    number.and_then(from_number).or_else(|| TYPES.iter().find(is_old).map(|&(.., current)| current))
 }
 
-/// V1's number and name, V0's (empty where there was none), today's: as Caffe's own upgrade maps them.
-type Type = (u32, &'static [u8], &'static [u8], &'static str);
+/// Current Caffe's name of the type that V1LayerParameter.LayerType gives this number.
+pub(crate) fn from_number(number: u64) -> Option<&'static str> {
+    TYPES.iter().find(|&&(known, ..)| known == number).map(|&(.., current)| current)
+}
+
+/// V1's number and name, V0's word (empty where V0 had none), and the current name, as Caffe's own upgrade maps them.
+type Type = (u64, &'static [u8], &'static [u8], &'static str);
 
 #[rustfmt::skip]
 const TYPES: [Type; 39] = [

@@ -1,17 +1,18 @@
-//! NetStateRules: in which states of the net a layer takes part.
+//! In which states of the net a layer takes part, by its `NetStateRule`s.
 //!
-//! A state is a phase, a level and a set of stages. There are endlessly many, but a file's rules can tell only some of
-//! them apart; one of each kind is listed, and a layer's rules become the set of those in which it takes part.
+//! A state is a phase, a level and a set of stages. There are infinitely many, but the rules of a file tell only some of
+//! them apart. [`States`] lists one state of each kind, and the rules of a layer become the [`StateSet`] of those that they
+//! admit.
 
 use bstr::BString;
 
-use crate::prototxt::document::Field;
+use crate::prototxt::text::Field;
 
-/// Beyond this many states, not every combination of stages is looked at.
-const MANY: usize = 2048;
+/// The most states of a phase. A file that could have more gets only some of the combinations of its stages.
+const MAX_STATES: usize = 2048;
 
-/// Beyond this many rules, `exclude` is not turned into `include`.
-const MANY_RULES: usize = 64;
+/// The most `include` rules that `exclude` rules are turned into.
+const MAX_RULES: usize = 64;
 
 /// TRAIN or TEST.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -23,7 +24,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// The phase that this one is not.
+    /// The other phase.
     const fn other(self) -> Phase {
         match self {
             Phase::Train => Phase::Test,
@@ -43,20 +44,20 @@ impl Phase {
 /// One `include` or `exclude`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Rule {
-    /// Only this phase.
+    /// The phase in which the rule is met; `None` for both.
     pub phase: Option<Phase>,
-    /// From this level on.
+    /// The lowest level at which the rule is met.
     pub min_level: Option<i64>,
-    /// Up to this level.
+    /// The highest level at which the rule is met.
     pub max_level: Option<i64>,
-    /// All of these stages.
+    /// The stages that the net must all have.
     pub stages: Vec<BString>,
-    /// None of these.
+    /// The stages that the net must not have.
     pub not_stages: Vec<BString>,
 }
 
 impl Rule {
-    /// The rule for one phase.
+    /// A rule that is met in one phase.
     pub fn phase(phase: Phase) -> Rule {
         Rule { phase: Some(phase), ..Rule::default() }
     }
@@ -72,7 +73,7 @@ impl Rule {
         }
     }
 
-    /// The rule met where both are; `None` where their phases leave no state.
+    /// The rule that is met where both rules are; `None` if they are for different phases.
     fn and(&self, other: &Rule) -> Option<Rule> {
         if matches!((self.phase, other.phase), (Some(a), Some(b)) if a != b) {
             return None;
@@ -91,7 +92,7 @@ impl Rule {
         Some(both)
     }
 
-    /// Rules of which one is met wherever this one is not.
+    /// Rules of which at least one is met exactly where this rule is not.
     fn negated(&self) -> Vec<Rule> {
         let phase = self.phase.map(|phase| Rule::phase(phase.other()));
         let below = self.min_level.map(|level| Rule { max_level: Some(level.saturating_sub(1)), ..Rule::default() });
@@ -110,17 +111,17 @@ impl Rule {
     }
 }
 
-/// A layer's rules. Caffe takes one kind or the other, not both.
+/// A layer's rules. Caffe accepts `include` or `exclude` in one layer, not both.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Rules {
-    /// Takes part where one of these is met; everywhere when there are none.
+    /// The layer takes part where one of these is met, or everywhere if there are none.
     pub include: Vec<Rule>,
-    /// Takes no part where one of these is met.
+    /// The layer does not take part where one of these is met.
     pub exclude: Vec<Rule>,
 }
 
 impl Rules {
-    /// The rules of a layer's message.
+    /// Reads the rules of a layer's message.
     pub(super) fn read(layer: Field<'_>) -> Rules {
         Rules {
             include: layer.all("include").map(Rule::read).collect(),
@@ -128,17 +129,17 @@ impl Rules {
         }
     }
 
-    /// Whether there are none.
+    /// Whether there are no rules.
     pub fn is_empty(&self) -> bool {
         self.include.is_empty() && self.exclude.is_empty()
     }
 
-    /// `include` rules that admit the same states; `None` where there would be too many.
+    /// The `include` rules that admit the same states; `None` if there would be too many.
     pub fn as_includes(&self) -> Option<Vec<Rule>> {
         let mut includes = if self.include.is_empty() { vec![Rule::default()] } else { self.include.clone() };
         for exclude in &self.exclude {
             let outside = exclude.negated();
-            if includes.len() * outside.len() > MANY_RULES {
+            if includes.len() * outside.len() > MAX_RULES {
                 return None;
             }
             includes = includes.iter().flat_map(|rule| outside.iter().filter_map(|other| rule.and(other))).collect();
@@ -164,7 +165,7 @@ fn integer(text: &[u8]) -> Option<i64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// A state of the net.
+/// One state of a net.
 #[derive(Clone, Debug)]
 struct State {
     phase: Phase,
@@ -179,7 +180,7 @@ pub struct States {
 }
 
 impl States {
-    /// The states told apart by any of these rules.
+    /// The states that these rules tell apart.
     pub(super) fn of<'a>(rules: impl Iterator<Item = &'a Rules>) -> States {
         let mut levels = vec![0];
         let mut stages: Vec<BString> = Vec::new();
@@ -190,12 +191,14 @@ impl States {
             stages.extend(rule.stages.iter().chain(&rule.not_stages).cloned());
             wanted.push(rule.stages.clone());
         }
+
         levels.sort_unstable();
         levels.dedup();
         levels.truncate(64);
         stages.sort();
         stages.dedup();
-        let mut sets = stage_sets(&stages, MANY / (2 * levels.len())).unwrap_or_else(|| {
+
+        let mut sets = stage_sets(&stages, MAX_STATES / (2 * levels.len())).unwrap_or_else(|| {
             wanted.iter_mut().for_each(|set| set.sort());
             wanted.extend(stages.iter().map(|stage| vec![stage.clone()]));
             wanted.extend([Vec::new(), stages.clone()]);
@@ -203,14 +206,15 @@ impl States {
         });
         sets.sort();
         sets.dedup();
-        sets.truncate(MANY);
+        sets.truncate(MAX_STATES);
+
         let mut list = Vec::new();
         for phase in [Phase::Train, Phase::Test] {
             for &level in &levels {
                 list.extend(sets.iter().map(|stages| State { phase, level, stages: stages.clone() }));
             }
         }
-        list.truncate(2 * MANY);
+        list.truncate(2 * MAX_STATES);
         States { list }
     }
 
@@ -234,7 +238,7 @@ impl States {
         self.filter(|state| state.phase == phase)
     }
 
-    /// A set in words: `TRAIN`, `TEST`, or the first of its states.
+    /// A set in words: `TRAIN` or `TEST` for a whole phase, otherwise the first of its states.
     pub fn describe(&self, set: &StateSet) -> String {
         for phase in [Phase::Train, Phase::Test] {
             if *set == self.in_phase(phase) {
@@ -264,7 +268,7 @@ impl States {
     }
 }
 
-/// Every subset, `None` when there are more than `most`.
+/// All subsets of the stages; `None` if there are more than `most`.
 fn stage_sets(stages: &[BString], most: usize) -> Option<Vec<Vec<BString>>> {
     let count = 1usize.checked_shl(u32::try_from(stages.len()).ok()?).filter(|&count| count <= most.max(1))?;
     let subset =
@@ -272,7 +276,7 @@ fn stage_sets(stages: &[BString], most: usize) -> Option<Vec<Vec<BString>>> {
     Some((0..count).map(|bits| subset(bits).collect()).collect())
 }
 
-/// Some of a file's states. Hardly a file has more than 64, and then a set is a number.
+/// A set of a file's states, one bit each. Few files have more than 64 states, so the set is usually one word.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct StateSet {
     first: u64,
@@ -280,32 +284,32 @@ pub struct StateSet {
 }
 
 impl StateSet {
-    /// Whether there are none.
+    /// Whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.words().all(|word| word == 0)
     }
 
-    /// Those in both.
+    /// The states in both sets.
     pub fn and(&self, other: &StateSet) -> StateSet {
         self.zip(other, |a, b| a & b)
     }
 
-    /// Those in either.
+    /// The states in at least one of the sets.
     pub fn or(&self, other: &StateSet) -> StateSet {
         self.zip(other, |a, b| a | b)
     }
 
-    /// Those in this set alone.
+    /// The states in this set that are not in the other.
     pub fn without(&self, other: &StateSet) -> StateSet {
         self.zip(other, |a, b| a & !b)
     }
 
-    /// Whether a state is in both.
+    /// Whether the sets have a state in common.
     pub fn meets(&self, other: &StateSet) -> bool {
         self.words().zip(other.words()).any(|(a, b)| a & b != 0)
     }
 
-    /// Whether all of this set is in the other.
+    /// Whether all states of this set are in the other.
     pub fn is_within(&self, other: &StateSet) -> bool {
         self.words().zip(other.words()).all(|(a, b)| a & !b == 0)
     }

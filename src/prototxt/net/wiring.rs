@@ -1,5 +1,5 @@
-//! Blobs as versions: each top is a new version of its blob, also where it writes over one, and each bottom reads the
-//! version that is there when its layer's turn comes, which may be another one in another state.
+//! The versions of each blob, as in SSA form: every top makes a new version of its blob, also where it writes over the
+//! blob in place. A bottom reads the latest version in front of its layer, which may differ between states of the net.
 
 use std::collections::HashMap;
 
@@ -7,25 +7,25 @@ use bstr::BStr;
 
 use super::{Net, StateSet};
 
-/// A bottom: its layer's number, and its own among that layer's.
+/// A bottom, given by its layer's number in the net and its own number in the layer.
 pub type Port = (usize, usize);
 
-/// What made a version of a blob.
+/// What makes a version of a blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Producer {
-    /// The net's `input` field of this number.
+    /// The net's `input` field with this number.
     Input(usize),
-    /// The top of this number of a layer.
+    /// A top of a layer.
     Top {
-        /// The layer's number.
+        /// The layer's number in the net.
         layer: usize,
-        /// The top's.
+        /// The top's number in the layer.
         top: usize,
     },
 }
 
 impl Producer {
-    /// The layer's number, `None` for an input.
+    /// The layer's number; `None` for an input of the net.
     pub fn layer(self) -> Option<usize> {
         match self {
             Producer::Input(_) => None,
@@ -34,29 +34,30 @@ impl Producer {
     }
 }
 
-/// A version, and the states in which it is the one that counts.
+/// A version of a blob, and the states in which it is the one that a bottom reads.
 #[derive(Clone, Debug)]
 pub struct Source {
-    /// What made it.
+    /// What makes the version.
     pub producer: Producer,
-    /// Where.
+    /// The states in which it is read.
     pub states: StateSet,
 }
 
 /// What a bottom reads.
 #[derive(Clone, Debug)]
 pub struct Wire {
-    /// The versions; no two share a state.
+    /// The versions. No two of them have a state in common.
     pub sources: Vec<Source>,
-    /// The layer's states in which nothing makes the blob.
+    /// The states of the layer in which nothing makes the blob.
     pub missing: StateSet,
 }
 
-/// A net's blobs, made and read.
+/// Which layers make and read the blobs of a net.
 #[derive(Clone, Debug)]
 pub struct Wiring {
-    /// For each layer, for each of its bottoms.
+    /// What each bottom of each layer reads.
     bottoms: Vec<Vec<Wire>>,
+    /// The bottoms that read each version.
     readers: HashMap<Producer, Vec<Port>>,
 }
 
@@ -68,6 +69,7 @@ impl Wiring {
             let source = Source { producer: Producer::Input(number), states: everywhere.clone() };
             versions.insert(input.name.as_ref(), vec![source]);
         }
+
         let mut bottoms = Vec::with_capacity(net.layers.len());
         let mut readers: HashMap<Producer, Vec<Port>> = HashMap::new();
         for (number, layer) in net.layers.iter().enumerate() {
@@ -82,6 +84,7 @@ impl Wiring {
                 }
             }
             bottoms.push(wires);
+
             for (top, blob) in layer.tops.iter().enumerate() {
                 let current = versions.entry(blob.name.as_ref()).or_default();
                 for source in current.iter_mut() {
@@ -102,7 +105,7 @@ impl Wiring {
         &self.bottoms[layer][bottom]
     }
 
-    /// The bottoms that read a version: layer and bottom, in the layers' order.
+    /// The bottoms that read a version, in the order of the layers.
     pub fn readers(&self, producer: Producer) -> &[Port] {
         self.readers.get(&producer).map_or(&[], Vec::as_slice)
     }

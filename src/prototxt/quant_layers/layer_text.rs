@@ -1,39 +1,52 @@
-//! A new layer, written as its neighbour is.
+//! The text of a new layer or field, in the style of a neighbouring layer: its brackets, quotes, colons, indentation and
+//! line ends.
 
-use super::document::{Document, Field, Kind};
-use super::edit::Place;
-use super::literal;
-use super::net::{Rule, Rules};
+use bstr::BString;
+
+use crate::prototxt::net::{Rule, Rules};
+use crate::prototxt::nnie::QUANT;
+use crate::prototxt::text::{Document, Field, Kind, Place, encode};
 use crate::quant::Bits;
 
-/// How a file writes its layers, read off one of them.
+/// A Quant layer that is added to a net.
 #[derive(Clone, Debug)]
-pub(super) struct Style {
-    /// From the field's name to the bracket: ` {`. An item of a list has no name.
+pub struct Added {
+    /// The layer's name.
+    pub name: BString,
+    /// The blob that it quantises.
+    pub blob: BString,
+    /// The blob that it makes: its own name, or `blob` where it works in place.
+    pub top: BString,
+    /// Its bit width.
+    pub bits: Bits,
+    /// The layers that read its top, by name and type. It stands in front of the first.
+    pub readers: Vec<(BString, BString)>,
+    /// Its `include` and `exclude` rules.
+    pub rules: Rules,
+}
+
+/// The style in which a file writes its layers, taken from one of them.
+#[derive(Clone, Debug)]
+pub(super) struct LayerText {
+    /// The text between a layer's field name and its fields, such as ` {`.
     open: Vec<u8>,
     close: u8,
+    /// Whether the layer is an item of a list, which has no field name.
     is_item: bool,
-    /// Between a scalar's name and its value: `: `.
+    /// The text between a scalar's name and its value, such as `: `.
     colon: Vec<u8>,
     quote: u8,
-    /// The space before a layer's fields, `None` where the first stands on the layer's own line.
+    /// The indentation of a layer's fields; `None` where the first field stands on the layer's own line.
     indent: Option<Vec<u8>>,
-    pub eol: &'static [u8],
+    /// The line end of the file.
+    eol: &'static [u8],
 }
 
-/// What a Quant layer says.
-pub(super) struct QuantText<'a> {
-    pub name: &'a [u8],
-    pub bottom: &'a [u8],
-    pub top: &'a [u8],
-    pub bits: Bits,
-    pub rules: &'a Rules,
-}
-
-impl Style {
+impl LayerText {
     /// The style of `layer`.
-    pub fn of(document: &Document, layer: Field<'_>) -> Style {
+    pub fn like(document: &Document, layer: Field<'_>) -> LayerText {
         let source = document.as_bytes();
+
         let is_item = layer.name().is_empty();
         let value = layer.value_range();
         let between = &source[layer.range().start + layer.name().len()..value.start];
@@ -42,19 +55,23 @@ impl Style {
             true => [between, &[bracket]].concat(),
             false => vec![b' ', bracket],
         };
+
         let text = layer.children().find(|field| field.kind() == Kind::String);
         let quote = text.map_or(b'"', |field| field.value_text()[0]);
         let colon = text
             .map(|field| &source[field.range().start + field.name().len()..field.value_range().start])
             .filter(|between| between.iter().all(|b| matches!(b, b':' | b' ' | b'\t')))
             .unwrap_or(b": ");
+
         let first = layer.children().next();
         let indent = first.and_then(|field| indentation(&source[field.gap()])).map(<[u8]>::to_vec);
-        // Whole lines are put in after a line's end, or at the file's start, where one is looked for further on.
+
+        // The first layer of a file has no line end before it, so the file's first line end is taken.
         let around = if layer.gap().start == 0 { source } else { &source[layer.gap().start..value.end] };
         let line_end = around.iter().position(|&b| b == b'\n');
         let is_dos = line_end.is_some_and(|at| at > 0 && around[at - 1] == b'\r');
-        Style {
+
+        LayerText {
             open,
             close: if bracket == b'<' { b'>' } else { b'}' },
             is_item,
@@ -65,18 +82,21 @@ impl Style {
         }
     }
 
-    /// A Quant layer for `place`, ready to be spliced in.
-    pub fn quant_layer(&self, place: &Place, quant: &QuantText<'_>) -> Vec<u8> {
+    /// The text of a Quant layer to insert at `place`.
+    pub fn quant_layer(&self, place: &Place, quant: &Added) -> Vec<u8> {
         let between = match (&place.indent, &self.indent) {
             (Some(_), Some(inner)) => [self.eol, inner].concat(),
             _ => b" ".to_vec(),
         };
+
         let mut text = Vec::with_capacity(512);
         if !self.is_item {
             text.extend_from_slice(b"layer");
         }
         text.extend_from_slice(&self.open);
-        for (name, value) in [("name", quant.name), ("type", b"Quant"), ("bottom", quant.bottom), ("top", quant.top)] {
+        let strings: [(&str, &[u8]); 4] =
+            [("name", &quant.name), ("type", QUANT.as_bytes()), ("bottom", &quant.blob), ("top", &quant.top)];
+        for (name, value) in strings {
             text.extend_from_slice(&between);
             self.string(&mut text, name, value);
         }
@@ -87,14 +107,15 @@ impl Style {
             }
         }
         text.extend_from_slice(&between);
-        // Without this Caffe takes the layer's stored range for a trained parameter, and computes gradients below it
-        // that nothing needs.
+        // Without lr_mult 0 Caffe would treat the layer's stored range as a trained parameter, and compute gradients for
+        // the layers below that nothing needs.
         self.message(&mut text, "param", |text| {
             self.number(text, "lr_mult", 0);
             self.number(text, "decay_mult", 0);
         });
         text.extend_from_slice(&between);
         self.quant_param(&mut text, "quant_param", quant.bits, false);
+
         match (&place.indent, &self.indent) {
             (Some(outer), Some(_)) => text.extend_from_slice(&[self.eol, outer].concat()),
             _ => text.push(b' '),
@@ -106,7 +127,7 @@ impl Style {
         place.text(&text, self.eol)
     }
 
-    /// A layer that is written elsewhere, for `place`.
+    /// The text of an existing layer, to insert at `place`.
     pub fn moved_layer(&self, place: &Place, layer: Field<'_>) -> Vec<u8> {
         let mut text = layer.text().to_vec();
         if self.is_item {
@@ -115,15 +136,15 @@ impl Style {
         place.text(&text, self.eol)
     }
 
-    /// The net's own field that asks for quantised weights.
-    pub fn weight_field(&self, place: &Place, bits: Bits, is_folded: bool) -> Vec<u8> {
+    /// The net's field that asks for quantised weights, to insert at `place`.
+    pub fn weight_quant_param(&self, place: &Place, bits: Bits, is_folded: bool) -> Vec<u8> {
         let mut text = Vec::new();
         self.quant_param(&mut text, "weight_quant_param", bits, is_folded);
         place.text(&text, self.eol)
     }
 
-    /// A layer's own field for the width of its weights, `None` for floats.
-    pub fn layer_field(&self, place: &Place, bits: Option<Bits>) -> Vec<u8> {
+    /// A layer's field for the bit width of its weights, to insert at `place`; without `bits` they stay float.
+    pub fn layer_quant_param(&self, place: &Place, bits: Option<Bits>) -> Vec<u8> {
         let mut text = Vec::new();
         self.message(&mut text, "quant_param", |text| match bits {
             Some(bits) => self.number(text, "quant_bits", bits.number().into()),
@@ -176,7 +197,7 @@ impl Style {
     }
 
     fn string(&self, text: &mut Vec<u8>, name: &str, value: &[u8]) {
-        self.scalar(text, name, &literal::encode(value, self.quote));
+        self.scalar(text, name, &encode(value, self.quote));
     }
 
     fn scalar(&self, text: &mut Vec<u8>, name: &str, value: &[u8]) {
@@ -186,38 +207,8 @@ impl Style {
     }
 }
 
-/// The space before a field that begins its line.
+/// The indentation of a field, if it is the first on its line.
 fn indentation(gap: &[u8]) -> Option<&[u8]> {
     let line = &gap[gap.iter().rposition(|&b| b == b'\n')? + 1..];
     line.iter().all(u8::is_ascii_whitespace).then_some(line)
-}
-
-/// A string's text saying `name`, where `value` says what `name` begins with: the end is put in, so that what the text
-/// looked like stays.
-pub(super) fn lengthened(value: Field<'_>, name: &[u8]) -> Vec<u8> {
-    let (old, text) = (value.string(), value.value_text());
-    let quote = text[text.len() - 1];
-    match name.strip_prefix(old.as_slice()) {
-        Some(end) => {
-            let mut text = text[..text.len() - 1].to_vec();
-            literal::encode_inside(end, quote, &mut text);
-            text.push(quote);
-            text
-        }
-        None => literal::encode(name, text[0]),
-    }
-}
-
-/// The reverse of [`lengthened`].
-pub(super) fn shortened(value: Field<'_>, name: &[u8]) -> Vec<u8> {
-    let (old, text) = (value.string(), value.value_text());
-    let quote = text[text.len() - 1];
-    let cut = old.strip_prefix(name).and_then(|end| {
-        let mut tail = Vec::new();
-        literal::encode_inside(end, quote, &mut tail);
-        tail.push(quote);
-        let text = [text.strip_suffix(tail.as_slice())?, &[quote]].concat();
-        (literal::decode(&text) == name).then_some(text)
-    });
-    cut.unwrap_or_else(|| literal::encode(name, text[0]))
 }

@@ -1,54 +1,57 @@
-//! The rules that a Quant carries for all of its readers.
+//! The `include` and `exclude` rules of a Quant layer, merged from those of its readers.
 
 use std::collections::HashSet;
 
-use super::net::{Net, Phase, Rule, Rules, StateSet, States};
+use crate::prototxt::net::{Net, Phase, Rule, Rules, StateSet, States};
 
-/// Beyond this many `include`s, readers get another Quant.
-const MANY_RULES: usize = 64;
+/// The most `include` rules that a Quant layer may have. Readers that would need more get a Quant layer of their own.
+const MAX_RULES: usize = 64;
 
-/// Rules that admit a Quant exactly where one of its readers takes part: were it there in other states, its blob might
-/// not be. They grow with the readers, each of whose rules is looked at once.
-pub(super) struct SharedRules<'a> {
-    /// The readers' states.
+/// Rules by which a Quant layer takes part exactly in the states in which one of its readers does. In other states the blob
+/// that it reads might not exist. Readers are added one by one, and each reader's rules are looked at once.
+pub(super) struct MergedRules<'a> {
+    /// The states in which one of the readers takes part.
     needed: StateSet,
-    /// The rules of a reader that takes part in all of them.
+    /// The rules of a reader that takes part in all needed states, if there is one.
     widest: Option<&'a Rules>,
+    /// The rules of the readers so far.
     known: HashSet<&'a Rules>,
-    /// The readers' rules as `include`s; `None` where they cannot be written so.
+    /// The readers' rules written as `include` rules; `None` where there would be too many.
     includes: Option<Vec<Rule>>,
+    /// The rules in `includes`, for look-ups.
     listed: HashSet<Rule>,
 }
 
-impl<'a> SharedRules<'a> {
-    /// Those of one reader.
-    pub fn of(rules: &'a Rules, states: &StateSet) -> SharedRules<'a> {
-        let mut shared = SharedRules {
+impl<'a> MergedRules<'a> {
+    /// The rules for one reader.
+    pub fn of(rules: &'a Rules, states: &StateSet) -> MergedRules<'a> {
+        let mut merged = MergedRules {
             needed: states.clone(),
             widest: Some(rules),
             known: HashSet::from([rules]),
             includes: Some(Vec::new()),
             listed: HashSet::new(),
         };
-        let includes = shared.merged(rules);
-        shared.list(includes);
-        shared
+        let includes = merged.new_includes(rules);
+        merged.list(includes);
+        merged
     }
 
-    /// The states that the rules admit.
+    /// The states in which the Quant layer takes part.
     pub fn states(&self) -> &StateSet {
         &self.needed
     }
 
-    /// Takes another reader; `false`, and nothing done, where no rules would admit just these readers.
-    pub fn take(&mut self, net: &Net, rules: &'a Rules, states: &StateSet) -> bool {
+    /// Adds a reader. Returns false, and changes nothing, if no rules would admit exactly the states of all readers.
+    pub fn add(&mut self, net: &Net, rules: &'a Rules, states: &StateSet) -> bool {
         if self.known.contains(rules) {
             return true;
         }
         let needed = self.needed.or(states);
         let still_widest = self.widest.filter(|_| needed == self.needed);
         let widest = still_widest.or_else(|| (needed == *states).then_some(rules));
-        let more = self.merged(rules);
+
+        let more = self.new_includes(rules);
         if more.is_none() && widest.is_none() && whole_phases(&net.states, &needed).is_none() {
             return false;
         }
@@ -58,21 +61,21 @@ impl<'a> SharedRules<'a> {
         true
     }
 
-    /// The rules.
+    /// The merged rules, in their simplest form.
     pub fn rules(&self, net: &Net) -> Rules {
         let simple = self.widest.cloned().or_else(|| whole_phases(&net.states, &self.needed));
         simple.unwrap_or_else(|| Rules { include: self.includes.clone().unwrap_or_default(), exclude: Vec::new() })
     }
 
-    /// The `include`s that further rules would add to those known; `None` where there is no writing them all.
-    fn merged(&self, rules: &Rules) -> Option<Vec<Rule>> {
+    /// The `include` rules that another reader's rules add; `None` where there would be too many.
+    fn new_includes(&self, rules: &Rules) -> Option<Vec<Rule>> {
         let known = self.includes.as_ref()?.len();
         let mut more = Vec::new();
         for rule in rules.as_includes()? {
             if !self.listed.contains(&rule) && !more.contains(&rule) {
                 more.push(rule);
             }
-            if known + more.len() > MANY_RULES {
+            if known + more.len() > MAX_RULES {
                 return None;
             }
         }
@@ -88,7 +91,7 @@ impl<'a> SharedRules<'a> {
     }
 }
 
-/// The rules for every state, or for those of a phase, where the set is one of these.
+/// The rules for all states or for all states of one phase, where `set` is one of these.
 fn whole_phases(states: &States, set: &StateSet) -> Option<Rules> {
     if *set == states.all() {
         return Some(Rules::default());

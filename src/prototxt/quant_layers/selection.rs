@@ -1,38 +1,14 @@
-//! Which layers the NNIE computes, and in how many bits.
+//! Which layers are to be quantised, and in how many bits: what the user's options select.
 
 use std::collections::HashSet;
 
 use globset::{Glob, GlobBuilder, GlobMatcher};
 
-use super::QUANT;
-use super::net::Layer;
+use crate::prototxt::net::Layer;
+use crate::prototxt::nnie::{self, QUANT};
 use crate::quant::Bits;
 
-/// The types that the NNIE computes in 8 or 16 bit; the later ones are names that Caffe forks give a depthwise
-/// convolution.
-pub const COMPUTED: [&str; 11] = [
-    "Convolution",
-    "Deconvolution",
-    "Pooling",
-    "InnerProduct",
-    "DepthwiseConv",
-    "DepthwiseConvolution",
-    "DepthWiseConv",
-    "DepthWiseConvolution",
-    "ConvolutionDepthwise",
-    "ConvolutionDepthWise",
-    "ConvDepthwise",
-];
-
-/// The NNIE compiler's mark for a layer computed in 16 bit.
-pub(super) const HIGH_PRECISION: &[u8] = b"_hp";
-
-/// Whether the NNIE computes layers of this type, with weights.
-pub fn has_weights(kind: &[u8]) -> bool {
-    kind != b"Pooling" && COMPUTED.iter().any(|computed| computed.as_bytes() == kind)
-}
-
-/// A glob that is none.
+/// An invalid glob.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{glob}` is not a glob: {reason}")]
 pub struct BadGlob {
@@ -40,37 +16,40 @@ pub struct BadGlob {
     reason: String,
 }
 
-/// A type that cannot be added.
+/// A layer type that cannot be selected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadType {
-    /// None at all.
+    /// The type is an empty string.
     #[error("an empty layer type: give types as in the prototxt, A,B")]
     Empty,
-    /// The quantiser's own.
+    /// The type is `Quant`.
     #[error("`{QUANT}` is the layer that quantises: it has no other in front of it")]
     Quant,
 }
 
-/// Layers to quantise in front of, and their widths.
+/// The layers whose bottoms are to be quantised, and their bit widths.
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
-    /// `None` where the net may say.
+    /// The bit width of most layers; `None` where the user gave none, so that the net can decide.
     bits: Option<Bits>,
+    /// Layer types besides those that the NNIE computes.
     types: Vec<String>,
+    /// Globs for the names of layers that stay float.
     exclude: Vec<GlobMatcher>,
+    /// Globs for the names of layers in 16 bits.
     sixteen: Vec<GlobMatcher>,
 }
 
 impl Selection {
-    /// Every layer of the [`COMPUTED`] types, in `bits`; those named `…_hp` in 16.
+    /// Every layer of a type in [`nnie::COMPUTED`], in `bits`; those with names that end in `_hp` in 16 bits.
     pub fn new(bits: Bits) -> Selection {
         Selection { bits: Some(bits), types: Vec::new(), exclude: Vec::new(), sixteen: Vec::new() }
     }
 
-    /// Layers of these types, too; space around them is not theirs.
+    /// Also selects layers of these types. Spaces around a type are ignored.
     ///
     /// # Errors
-    /// The type that is none.
+    /// [`BadType`] for the first type that cannot be selected.
     pub fn with_types(mut self, types: &[String]) -> Result<Selection, BadType> {
         for kind in types.iter().map(|kind| kind.trim()) {
             match kind {
@@ -82,60 +61,61 @@ impl Selection {
         Ok(self)
     }
 
-    /// Not the layers whose names match one of these globs.
+    /// Leaves out the layers whose names match one of these globs.
     ///
     /// # Errors
-    /// The glob that is none.
+    /// [`BadGlob`] for the first invalid glob.
     pub fn without(mut self, globs: &[String]) -> Result<Selection, BadGlob> {
         self.exclude.extend(compile(globs)?);
         Ok(self)
     }
 
-    /// The layers whose names match one of these globs in 16 bit.
+    /// Selects 16 bits for the layers whose names match one of these globs.
     ///
     /// # Errors
-    /// The glob that is none.
+    /// [`BadGlob`] for the first invalid glob.
     pub fn with_sixteen(mut self, globs: &[String]) -> Result<Selection, BadGlob> {
         self.sixteen.extend(compile(globs)?);
         Ok(self)
     }
 
-    /// The same in the width that a net asks for, where none was given.
+    /// The same selection with `bits` as the width of most layers, unless it has one already.
     #[must_use]
     pub fn or_bits(mut self, bits: Option<Bits>) -> Selection {
         self.bits = self.bits.or(bits);
         self
     }
 
-    /// The width of most layers; 8 where none was given.
+    /// The bit width of most layers; 8 by default.
     pub fn bits(&self) -> Bits {
         self.bits.unwrap_or(Bits::Eight)
     }
 
-    /// Whether the NNIE computes layers of this type.
+    /// Whether layers of this type are selected.
     pub fn has_type(&self, kind: &[u8]) -> bool {
-        COMPUTED.iter().any(|t| t.as_bytes() == kind) || self.types.iter().any(|t| t.as_bytes() == kind)
+        nnie::is_computed(kind) || self.types.iter().any(|t| t.as_bytes() == kind)
     }
 
-    /// The width in which a layer is to be computed, `None` for one to be left alone.
+    /// The bit width in which a layer is to be computed; `None` for a layer that is not selected.
     pub fn width_of(&self, layer: &Layer) -> Option<Bits> {
         let name = String::from_utf8_lossy(&layer.name);
         let matches = |globs: &[GlobMatcher]| globs.iter().any(|glob| glob.is_match(name.as_ref()));
         if !self.has_type(&layer.kind) || matches(&self.exclude) {
             return None;
         }
-        let sixteen = layer.name.ends_with(HIGH_PRECISION) || matches(&self.sixteen);
+
+        let sixteen = nnie::is_high_precision(layer) || matches(&self.sixteen);
         Some(if sixteen { Bits::Sixteen } else { self.bits() })
     }
 
-    /// The types that no layer has.
-    pub fn idle_types<'a>(&'a self, layers: &[&Layer]) -> Vec<&'a str> {
+    /// The selected types that no layer has.
+    pub fn unused_types<'a>(&'a self, layers: &[&Layer]) -> Vec<&'a str> {
         let kinds: HashSet<&[u8]> = layers.iter().map(|layer| layer.kind.as_slice()).collect();
         self.types.iter().map(String::as_str).filter(|kind| !kinds.contains(kind.as_bytes())).collect()
     }
 
-    /// The globs that match no layer's name: mistyped, most likely.
-    pub fn idle_globs<'a>(&'a self, layers: &[&Layer]) -> Vec<&'a str> {
+    /// The globs that match no layer's name: most likely typing mistakes.
+    pub fn unused_globs<'a>(&'a self, layers: &[&Layer]) -> Vec<&'a str> {
         let names: Vec<_> = layers.iter().map(|layer| String::from_utf8_lossy(&layer.name)).collect();
         let globs = self.exclude.iter().chain(&self.sixteen);
         globs
@@ -147,7 +127,7 @@ impl Selection {
 
 fn compile(globs: &[String]) -> Result<Vec<GlobMatcher>, BadGlob> {
     let one = |glob: &String| {
-        // A layer's name is no path: `inception_3a*` is meant to match `inception_3a/1x1`.
+        // A layer's name is not a path: `inception_3a*` shall match `inception_3a/1x1`.
         let built: Result<Glob, _> = GlobBuilder::new(glob).literal_separator(false).backslash_escape(true).build();
         built
             .map(|glob| glob.compile_matcher())

@@ -1,80 +1,74 @@
-//! Quant layers taken out: the float net that the NNIE compiler wants.
+//! Removing Quant layers, to get the float net that the NNIE compiler takes.
 //!
-//! Whatever stands around a Quant layer's text decides what goes with it, so that what [`super::add_quant`] put in
-//! leaves no byte behind; and a Quant layer put in by hand leaves a net in which its readers read what it read.
+//! The text around a Quant layer decides what is removed with it, so that what [`super::add_quant`] added is removed to the
+//! byte. A Quant layer that was added by hand is removed too: its readers then read what it read.
 
 use std::collections::HashMap;
 
 use bstr::BString;
 
-use super::document::{Document, Id};
-use super::edit::{Edits, removal, remove_layers};
-use super::net::{Net, Port, Producer, Source, StateSet, Wiring};
-use super::style::shortened;
-use super::{EditError, QUANT};
+use super::changes::{self, Change};
+use crate::prototxt::error::EditError;
+use crate::prototxt::net::{Net, Port, Producer, Source, StateSet, Wiring};
+use crate::prototxt::nnie::QUANT;
+use crate::prototxt::text::{Document, Edits, Id};
 
-/// A document without Quant layers.
-#[derive(Clone, Debug)]
+/// A document without Quant layers, and an account of what was removed.
+#[derive(Clone, Debug, Default)]
 pub struct Stripped {
-    /// The text.
+    /// The new text.
     pub text: Vec<u8>,
-    /// The names of the layers taken out.
+    /// The names of the removed layers.
     pub removed: Vec<BString>,
-    /// Bottoms that read something else now.
+    /// How many bottoms read another blob than before.
     pub rewired: usize,
-    /// Whether a `weight_quant_param`, or a layer's `quant_param` for its weights, was taken out.
+    /// Whether a `weight_quant_param`, or a layer's `quant_param` for its weights, was removed.
     pub weights: bool,
-    /// Nets in the document; 0 for a solver that names its net.
+    /// How many nets the document holds; 0 for a solver that names its net.
     pub nets: usize,
-    /// What a user should look at.
+    /// What the user should look at.
     pub warnings: Vec<String>,
 }
 
-/// Takes out every Quant layer, `weight_quant_param`, and other layers' `quant_param`: another Caffe than a patched one
-/// knows none of them.
+/// Removes every Quant layer, `weight_quant_param`, and the `quant_param` of other layers: only a patched Caffe knows them.
 ///
 /// # Errors
-/// [`EditError::Empty`]; [`EditError::Stuck`] where the net without a Quant layer would not compute the same.
+/// Those of [`Net::all`]; [`EditError::Stuck`] if the net without a Quant layer would not compute the same.
 pub fn strip_quant(document: &Document) -> Result<Stripped, EditError> {
-    if document.root().children().next().is_none() {
-        return Err(EditError::Empty);
-    }
     let nets = Net::all(document)?;
     let mut edits = Edits::default();
-    let mut result = Stripped {
-        text: Vec::new(),
-        removed: Vec::new(),
-        rewired: 0,
-        weights: false,
-        nets: nets.len(),
-        warnings: Vec::new(),
-    };
+    let mut result = Stripped { nets: nets.len(), ..Stripped::default() };
+
     for net in &nets {
-        for ((layer, bottom), name) in rewirings(net, document)? {
-            let value = document.field(net.layers[layer].bottoms[bottom].id);
-            edits.replace(value.value_range(), shortened(value, &name));
-            result.rewired += 1;
-        }
+        let rewirings = rewirings(net, document)?;
+        result.rewired += rewirings.len();
+        let mut changes: Vec<Change> =
+            rewirings.into_iter().map(|(bottom, blob)| Change::Rewire { bottom, blob }).collect();
         result.warnings.extend(lost_outputs(net));
-        let quants = net.layers.iter().filter(|layer| layer.kind == QUANT).map(|layer| layer.id).collect();
-        remove_layers(document, document.field(net.id), &quants, &mut edits);
-        let quants = net.layers.iter().filter(|layer| layer.kind == QUANT);
-        result.removed.extend(quants.map(|layer| layer.name.clone()));
-        let named = |id: Id, name: &'static str| {
+
+        for (number, layer) in net.layers.iter().enumerate().filter(|(_, layer)| layer.kind == QUANT) {
+            changes.push(Change::RemoveLayer { layer: number });
+            result.removed.push(layer.name.clone());
+        }
+
+        let fields_named = |id: Id, name: &'static str| {
             document.field(id).children().filter(move |field| field.name() == name.as_bytes())
         };
-        let floats = net.layers.iter().filter(|layer| layer.kind != QUANT);
-        let of_layers = floats.flat_map(|layer| named(layer.id, "quant_param"));
-        for field in named(net.id, "weight_quant_param").chain(of_layers) {
-            edits.replace(removal(document, field), Vec::new());
+        let other_layers = net.layers.iter().filter(|layer| layer.kind != QUANT);
+        let of_layers = other_layers.flat_map(|layer| fields_named(layer.id, "quant_param"));
+        for field in fields_named(net.id, "weight_quant_param").chain(of_layers) {
+            changes.push(Change::RemoveField { field: field.id() });
             result.weights = true;
         }
+
+        changes::write(document, net, &changes, &mut edits);
     }
     result.text = edits.apply(document.as_bytes());
     Ok(result)
 }
 
-/// Quant layers' tops that are the net's outputs: nothing reads them, and who looks for them by name finds nothing.
+/// A warning for each top of a Quant layer that is an output of the net: a program that looks for the output by this name
+/// no longer finds it.
 fn lost_outputs(net: &Net) -> Vec<String> {
     let wiring = net.wiring();
     let mut lost = Vec::new();
@@ -91,12 +85,13 @@ fn lost_outputs(net: &Net) -> Vec<String> {
     lost
 }
 
-/// The bottoms that read a Quant's top, and what they are to read.
+/// The bottoms that read the top of a Quant layer, and the blobs that they read without it.
 fn rewirings(net: &Net, document: &Document) -> Result<Vec<(Port, BString)>, EditError> {
     if !net.layers.iter().any(|layer| layer.kind == QUANT) {
         return Ok(Vec::new());
     }
     let wiring = net.wiring();
+
     let stuck = |quant: usize, reason: String| {
         let layer = &net.layers[quant];
         let message = format!("Quant layer `{}` cannot be taken out: {reason}", layer.name);
@@ -108,7 +103,8 @@ fn rewirings(net: &Net, document: &Document) -> Result<Vec<(Port, BString)>, Edi
             return Err(stuck(number, format!("it has {bottoms} bottom(s) and {tops} top(s), which should be pairs")));
         }
     }
-    let behind = Behind::quants(net, &wiring);
+
+    let origins = Origins::of_quants(net, &wiring);
     let mut plain = net.clone();
     let mut rewirings = Vec::new();
     let mut expected = Vec::new();
@@ -116,7 +112,7 @@ fn rewirings(net: &Net, document: &Document) -> Result<Vec<(Port, BString)>, Edi
         for bottom in 0..layer.bottoms.len() {
             let wire = wiring.wire(number, bottom);
             let Some(quant) = wire.sources.iter().find_map(|source| quant_of(net, source.producer)) else { continue };
-            let (name, sources) = behind.of((number, bottom)).ok_or_else(|| {
+            let (name, sources) = origins.behind((number, bottom)).ok_or_else(|| {
                 let reason = format!(
                     "`{}` reads another blob behind it in another phase; give it one layer per phase",
                     layer.name
@@ -130,6 +126,8 @@ fn rewirings(net: &Net, document: &Document) -> Result<Vec<(Port, BString)>, Edi
             expected.push(((number, bottom), quant.0, sources));
         }
     }
+
+    // The net without Quant layers must read the same versions: a name may by then hold another one.
     for layer in plain.layers.iter_mut().filter(|layer| layer.kind == QUANT) {
         layer.bottoms.clear();
         layer.tops.clear();
@@ -149,7 +147,7 @@ fn rewirings(net: &Net, document: &Document) -> Result<Vec<(Port, BString)>, Edi
     Ok(rewirings)
 }
 
-/// The Quant layer and the number of the pair that made a version.
+/// The Quant layer that made a version, and the number of its pair of bottom and top.
 fn quant_of(net: &Net, producer: Producer) -> Option<(usize, usize)> {
     match producer {
         Producer::Top { layer, top } if net.layers[layer].kind == QUANT => Some((layer, top)),
@@ -157,36 +155,37 @@ fn quant_of(net: &Net, producer: Producer) -> Option<(usize, usize)> {
     }
 }
 
-/// What lies behind each Quant layer's pairs when all Quant layers are looked through.
-struct Behind<'a> {
+/// For each pair of bottom and top of a Quant layer, the versions that it would pass on if no layer were a Quant layer.
+struct Origins<'a> {
     net: &'a Net,
     wiring: &'a Wiring,
     pairs: HashMap<(usize, usize), Vec<Origin<'a>>>,
 }
 
-/// A version that is no Quant's, `None` where nothing makes one, and the name it is read by.
+/// A version that no Quant layer made, the states in which it is read, and the name by which it is read.
 #[derive(Clone)]
 struct Origin<'a> {
+    /// What made the version; `None` where nothing makes the blob.
     producer: Option<Producer>,
     states: StateSet,
     name: &'a BString,
 }
 
-impl<'a> Behind<'a> {
-    fn quants(net: &'a Net, wiring: &'a Wiring) -> Behind<'a> {
-        let mut behind = Behind { net, wiring, pairs: HashMap::new() };
-        // In the layers' order: what a Quant reads is known before it.
+impl<'a> Origins<'a> {
+    fn of_quants(net: &'a Net, wiring: &'a Wiring) -> Origins<'a> {
+        let mut all = Origins { net, wiring, pairs: HashMap::new() };
+        // In the order of the layers, so that the origins of what a Quant layer reads are known before it.
         for (quant, layer) in net.layers.iter().enumerate().filter(|(_, layer)| layer.kind == QUANT) {
             for (pair, blob) in layer.bottoms.iter().enumerate() {
                 let missing = wiring.wire(quant, pair).missing.clone();
-                let mut origins = behind.origins((quant, pair));
+                let mut origins = all.origins((quant, pair));
                 if !missing.is_empty() {
                     origins.push(Origin { producer: None, states: missing, name: &blob.name });
                 }
-                behind.pairs.insert((quant, pair), origins);
+                all.pairs.insert((quant, pair), origins);
             }
         }
-        behind
+        all
     }
 
     fn origins(&self, (layer, bottom): Port) -> Vec<Origin<'a>> {
@@ -204,9 +203,9 @@ impl<'a> Behind<'a> {
         origins
     }
 
-    /// What a bottom is to read: one name, and the versions; `None` where the name would have to be another in another
-    /// state.
-    fn of(&self, (layer, bottom): Port) -> Option<(BString, Vec<(Producer, StateSet)>)> {
+    /// What a bottom reads without Quant layers: the blob's name, and the versions with their states. `None` if it would
+    /// have to read different names in different states.
+    fn behind(&self, (layer, bottom): Port) -> Option<(BString, Vec<(Producer, StateSet)>)> {
         let origins = self.origins((layer, bottom));
         let name = origins.first().map_or(&self.net.layers[layer].bottoms[bottom].name, |origin| origin.name);
         let is_one = origins.iter().all(|origin| origin.name == name);
@@ -215,7 +214,7 @@ impl<'a> Behind<'a> {
     }
 }
 
-/// Whether two lists name the same versions in the same states.
+/// Whether a bottom reads exactly the expected versions in the expected states.
 fn same(now: &[Source], expected: &[(Producer, StateSet)]) -> bool {
     let all_there = expected.iter().all(|(producer, states)| {
         now.iter().any(|source| source.producer == *producer && states.is_within(&source.states))

@@ -1,10 +1,10 @@
-//! String literals: what one says, and how to write one.
+//! String literals: decoding one, and writing one.
 
 use bstr::BString;
 
 use super::lexer::is_space;
 
-/// The value of one or several adjacent literals that the parser has accepted.
+/// The value of one literal, or of several adjacent ones, that the lexer has accepted.
 pub(super) fn decode(literals: &[u8]) -> BString {
     let mut value = Vec::with_capacity(literals.len());
     let mut at = 0;
@@ -19,7 +19,7 @@ pub(super) fn decode(literals: &[u8]) -> BString {
     value.into()
 }
 
-/// Decodes from `at`, just past the opening quote; returns the place past the closing one.
+/// Decodes one literal from `at`, just behind its opening quote. Returns the position behind its closing quote.
 fn decode_one(text: &[u8], mut at: usize, quote: u8, value: &mut Vec<u8>) -> usize {
     while let Some(&byte) = text.get(at) {
         at += 1;
@@ -69,15 +69,15 @@ fn decode_one(text: &[u8], mut at: usize, quote: u8, value: &mut Vec<u8>) -> usi
     at
 }
 
-/// A literal that says `value`, between `quote`s.
-pub(super) fn encode(value: &[u8], quote: u8) -> Vec<u8> {
+/// A literal with this value, between two `quote` bytes.
+pub(crate) fn encode(value: &[u8], quote: u8) -> Vec<u8> {
     let mut text = vec![quote];
     encode_inside(value, quote, &mut text);
     text.push(quote);
     text
 }
 
-/// Writes `value` as it stands inside a literal between `quote`s.
+/// Appends `value` to `text` as it is written inside a literal whose quotes are `quote`.
 pub(super) fn encode_inside(value: &[u8], quote: u8, text: &mut Vec<u8>) {
     for &byte in value {
         match byte {
@@ -86,7 +86,7 @@ pub(super) fn encode_inside(value: &[u8], quote: u8, text: &mut Vec<u8>) {
             b'\t' => text.extend_from_slice(b"\\t"),
             b'\\' => text.extend_from_slice(b"\\\\"),
             _ if byte == quote => text.extend_from_slice(&[b'\\', byte]),
-            // Octal with all three digits: a hex escape would also swallow a digit that follows.
+            // Octal with all three digits, because a hex escape would also take in a digit that follows it.
             0..0x20 | 0x7f => text.extend_from_slice(format!("\\{byte:03o}").as_bytes()),
             _ => text.push(byte),
         }

@@ -1,8 +1,8 @@
-//! Bytes to tokens, as protobuf's own tokeniser cuts them.
+//! Cuts bytes into tokens, by the rules of protobuf's own tokeniser.
 
-/// What a token is; its text is a span of the source.
+/// What a token is. Its text is a range of the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum TokenKind {
     Identifier,
     Number,
     String,
@@ -10,16 +10,16 @@ pub(super) enum Kind {
     End,
 }
 
-/// A token's kind and place.
+/// A token: its kind and its bytes in the source.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Token {
-    pub kind: Kind,
+    pub kind: TokenKind,
     pub start: usize,
     pub end: usize,
 }
 
-/// What is wrong, and at which byte.
-pub(super) type Fault = (usize, String);
+/// The byte at which the text is wrong, and a message that says what was expected there.
+pub(super) type SyntaxError = (usize, String);
 
 /// The tokens of a source, one at a time.
 pub(super) struct Lexer<'a> {
@@ -27,7 +27,7 @@ pub(super) struct Lexer<'a> {
     at: usize,
 }
 
-/// The UTF-8 byte order mark that some Windows editors put first.
+/// The UTF-8 byte order mark that some Windows editors write at the start of a file.
 pub(super) const BOM: &[u8] = b"\xef\xbb\xbf";
 
 impl<'a> Lexer<'a> {
@@ -35,23 +35,23 @@ impl<'a> Lexer<'a> {
         Lexer { source, at: if source.starts_with(BOM) { BOM.len() } else { 0 } }
     }
 
-    pub fn next(&mut self) -> Result<Token, Fault> {
+    pub fn next(&mut self) -> Result<Token, SyntaxError> {
         self.skip_trivia();
         let start = self.at;
         let Some(&first) = self.source.get(start) else {
-            return Ok(Token { kind: Kind::End, start, end: start });
+            return Ok(Token { kind: TokenKind::End, start, end: start });
         };
         let kind = match first {
             b'a'..=b'z' | b'A'..=b'Z' | b'_' => {
                 self.take_while(|b| b.is_ascii_alphanumeric() || b == b'_');
-                Kind::Identifier
+                TokenKind::Identifier
             }
             b'0'..=b'9' => self.number()?,
             b'.' if self.source.get(start + 1).is_some_and(u8::is_ascii_digit) => self.number()?,
             b'"' | b'\'' => self.string(first)?,
             b'{' | b'}' | b'<' | b'>' | b'[' | b']' | b':' | b';' | b',' | b'-' | b'.' | b'/' => {
                 self.at += 1;
-                Kind::Symbol(first)
+                TokenKind::Symbol(first)
             }
             _ => return Err((start, unexpected(self.source, start))),
         };
@@ -73,7 +73,7 @@ impl<'a> Lexer<'a> {
         self.at += rest.iter().position(|&b| !wanted(b)).unwrap_or(rest.len());
     }
 
-    fn number(&mut self) -> Result<Kind, Fault> {
+    fn number(&mut self) -> Result<TokenKind, SyntaxError> {
         let start = self.at;
         let hex = matches!(self.source[start..], [b'0', b'x' | b'X', ..]);
         loop {
@@ -88,13 +88,13 @@ impl<'a> Lexer<'a> {
         }
         let text = &self.source[start..self.at];
         if is_number(text) {
-            return Ok(Kind::Number);
+            return Ok(TokenKind::Number);
         }
         let text = String::from_utf8_lossy(text);
         Err((start, format!("expected a number, found `{}`", shortened(&text))))
     }
 
-    fn string(&mut self, quote: u8) -> Result<Kind, Fault> {
+    fn string(&mut self, quote: u8) -> Result<TokenKind, SyntaxError> {
         let start = self.at;
         self.at += 1;
         loop {
@@ -102,7 +102,7 @@ impl<'a> Lexer<'a> {
             match self.source.get(self.at) {
                 Some(&b) if b == quote => {
                     self.at += 1;
-                    return Ok(Kind::String);
+                    return Ok(TokenKind::String);
                 }
                 Some(b'\\') => self.escape()?,
                 Some(0) => return Err((self.at, unexpected(self.source, self.at))),
@@ -114,8 +114,8 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// Checks the escape at the cursor; [`super::literal::decode`] reads it.
-    fn escape(&mut self) -> Result<(), Fault> {
+    /// Checks the escape at the cursor. [`super::literal::decode`] reads its value.
+    fn escape(&mut self) -> Result<(), SyntaxError> {
         let start = self.at;
         let digits = |from: usize, wanted: fn(&u8) -> bool, most: usize| {
             self.source[from.min(self.source.len())..].iter().take(most).take_while(|b| wanted(b)).count()
@@ -145,7 +145,7 @@ pub(super) fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | 0x0b | 0x0c)
 }
 
-/// A text cut to what a message can show.
+/// A text cut to a length that a message can show.
 pub(super) fn shortened(text: &str) -> String {
     let mut short: String = text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).take(40).collect();
     if text.chars().nth(40).is_some() {
@@ -174,7 +174,8 @@ fn is_number(text: &[u8]) -> bool {
         _ => {
             let text = text.strip_suffix(b"f").or_else(|| text.strip_suffix(b"F")).unwrap_or(text);
             let Ok(text) = std::str::from_utf8(text) else { return false };
-            // Rust reads floats as protobuf does; its words for infinity do not begin with a digit.
+            // Rust's floats are written like protobuf's. Rust also parses words such as `inf`, but they do not begin with
+            // a digit, so they do not reach this point.
             text.parse::<f64>().is_ok()
         }
     }

@@ -1,17 +1,20 @@
-//! Tokens to nodes, with a stack of its own: nesting costs heap, not the thread's stack.
+//! Builds nodes from tokens. Open messages and lists are kept in a `Vec`, so that deeply nested input cannot overflow the
+//! thread's stack.
 
-use super::document::{Kind, Node, Span};
-use super::lexer::{Fault, Kind as Lexeme, Lexer, Token, shortened};
+use super::lexer::{Lexer, SyntaxError, Token, TokenKind, shortened};
+use super::node::{Kind, Node, Span};
 
 /// An open message or list.
 struct Frame {
+    /// The index of its node.
     node: usize,
+    /// The byte that closes it.
     closing: u8,
     is_list: bool,
 }
 
-/// The nodes of `source` in the order of their text, the whole document first.
-pub(super) fn parse(source: &[u8]) -> Result<Vec<Node>, Fault> {
+/// The nodes of `source` in the order of their text; the first is the whole document.
+pub(super) fn parse(source: &[u8]) -> Result<Vec<Node>, SyntaxError> {
     let mut lexer = Lexer::new(source);
     let token = lexer.next()?;
     let mut parser = Parser { source, lexer, token, previous: token.start, nodes: Vec::new(), open: Vec::new() };
@@ -23,16 +26,17 @@ pub(super) fn parse(source: &[u8]) -> Result<Vec<Node>, Fault> {
 struct Parser<'a> {
     source: &'a [u8],
     lexer: Lexer<'a>,
-    /// The token at hand, not yet taken.
+    /// The current token.
     token: Token,
-    /// Where the token before it ends.
+    /// Where the token before the current one ends.
     previous: usize,
     nodes: Vec<Node>,
+    /// The open messages and lists, outermost first.
     open: Vec<Frame>,
 }
 
 impl Parser<'_> {
-    fn document(&mut self) -> Result<(), Fault> {
+    fn document(&mut self) -> Result<(), SyntaxError> {
         let whole = Span::new(0, self.source.len());
         self.nodes.push(Node {
             kind: Kind::Message,
@@ -44,8 +48,8 @@ impl Parser<'_> {
         });
         loop {
             match self.open.last() {
-                None if self.token.kind == Lexeme::End => break,
-                Some(frame) if self.token.kind == Lexeme::Symbol(frame.closing) => self.close()?,
+                None if self.token.kind == TokenKind::End => break,
+                Some(frame) if self.token.kind == TokenKind::Symbol(frame.closing) => self.close()?,
                 Some(frame) if frame.is_list => self.item()?,
                 _ => self.field()?,
             }
@@ -54,7 +58,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    fn advance(&mut self) -> Result<Token, Fault> {
+    fn advance(&mut self) -> Result<Token, SyntaxError> {
         let token = self.token;
         self.previous = token.end;
         self.token = self.lexer.next()?;
@@ -62,24 +66,24 @@ impl Parser<'_> {
     }
 
     fn at_symbol(&self, symbol: u8) -> bool {
-        self.token.kind == Lexeme::Symbol(symbol)
+        self.token.kind == TokenKind::Symbol(symbol)
     }
 
-    fn field(&mut self) -> Result<(), Fault> {
+    fn field(&mut self) -> Result<(), SyntaxError> {
         let gap = self.previous;
         let start = self.token.start;
         match self.token.kind {
-            Lexeme::Identifier => self.advance()?,
-            // A field known only by its number, as protobuf prints unknown ones.
-            Lexeme::Number if self.text(self.token).iter().all(u8::is_ascii_digit) => self.advance()?,
-            Lexeme::Symbol(b'[') => self.bracketed_name()?,
+            TokenKind::Identifier => self.advance()?,
+            // Protobuf prints an unknown field with its number as its name.
+            TokenKind::Number if self.text(self.token).iter().all(u8::is_ascii_digit) => self.advance()?,
+            TokenKind::Symbol(b'[') => self.bracketed_name()?,
             _ => return Err(self.expected(&self.field_or_end())),
         };
         let name = Span::new(start, self.previous);
         let colon = self.at_symbol(b':');
         if colon {
             self.advance()?;
-        } else if !matches!(self.token.kind, Lexeme::Symbol(b'{' | b'<' | b'[')) {
+        } else if !matches!(self.token.kind, TokenKind::Symbol(b'{' | b'<' | b'[')) {
             let name = String::from_utf8_lossy(&self.source[name.range()]);
             return Err(self.expected(&format!("`:` or `{{` after the field name `{}`", shortened(&name))));
         }
@@ -88,46 +92,46 @@ impl Parser<'_> {
     }
 
     /// `[package.extension]` or `[domain/package.Type]`.
-    fn bracketed_name(&mut self) -> Result<Token, Fault> {
+    fn bracketed_name(&mut self) -> Result<Token, SyntaxError> {
         self.advance()?;
         loop {
             match self.token.kind {
-                Lexeme::Identifier | Lexeme::Number | Lexeme::Symbol(b'.' | b'/' | b'-') => self.advance()?,
-                Lexeme::Symbol(b']') => return self.advance(),
+                TokenKind::Identifier | TokenKind::Number | TokenKind::Symbol(b'.' | b'/' | b'-') => self.advance()?,
+                TokenKind::Symbol(b']') => return self.advance(),
                 _ => return Err(self.expected("an extension's name and `]`")),
             };
         }
     }
 
-    /// Reads the value of the node last pushed; a message or list stays open.
-    fn value(&mut self, list_may_follow: bool) -> Result<(), Fault> {
+    /// Reads the value of the last node. A message or list is left open.
+    fn value(&mut self, list_may_follow: bool) -> Result<(), SyntaxError> {
         let node = self.nodes.len() - 1;
         let start = self.token.start;
         let kind = match self.token.kind {
-            Lexeme::Symbol(open @ (b'{' | b'<')) => {
+            TokenKind::Symbol(open @ (b'{' | b'<')) => {
                 let closing = if open == b'{' { b'}' } else { b'>' };
                 return self.open(node, Kind::Message, closing);
             }
-            Lexeme::Symbol(b'[') if list_may_follow => return self.open(node, Kind::List, b']'),
-            Lexeme::String => {
-                while self.token.kind == Lexeme::String {
+            TokenKind::Symbol(b'[') if list_may_follow => return self.open(node, Kind::List, b']'),
+            TokenKind::String => {
+                while self.token.kind == TokenKind::String {
                     self.advance()?;
                 }
                 Kind::String
             }
-            Lexeme::Symbol(b'-') => {
+            TokenKind::Symbol(b'-') => {
                 self.advance()?;
                 match self.token.kind {
-                    Lexeme::Number | Lexeme::Identifier => self.advance()?,
+                    TokenKind::Number | TokenKind::Identifier => self.advance()?,
                     _ => return Err(self.expected("a number after `-`")),
                 };
                 Kind::Number
             }
-            Lexeme::Number => {
+            TokenKind::Number => {
                 self.advance()?;
                 Kind::Number
             }
-            Lexeme::Identifier => {
+            TokenKind::Identifier => {
                 self.advance()?;
                 Kind::Identifier
             }
@@ -138,7 +142,7 @@ impl Parser<'_> {
         self.finish(node)
     }
 
-    fn open(&mut self, node: usize, kind: Kind, closing: u8) -> Result<(), Fault> {
+    fn open(&mut self, node: usize, kind: Kind, closing: u8) -> Result<(), SyntaxError> {
         self.nodes[node].kind = kind;
         self.nodes[node].value = Span::new(self.token.start, self.token.end);
         self.open.push(Frame { node, closing, is_list: kind == Kind::List });
@@ -146,7 +150,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    fn close(&mut self) -> Result<(), Fault> {
+    fn close(&mut self) -> Result<(), SyntaxError> {
         let token = self.advance()?;
         if let Some(frame) = self.open.pop() {
             self.nodes[frame.node].value.end = token.end as u32;
@@ -155,8 +159,8 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// The node's text is read: its separator follows, which an item needs and a field may have.
-    fn finish(&mut self, node: usize) -> Result<(), Fault> {
+    /// Ends a node: takes the separator behind it, which an item of a list needs and a field may have.
+    fn finish(&mut self, node: usize) -> Result<(), SyntaxError> {
         self.nodes[node].last = self.nodes.len() as u32;
         let in_list = self.open.last().is_some_and(|frame| frame.is_list);
         if in_list && !self.at_symbol(b',') && !self.at_symbol(b']') {
@@ -172,9 +176,9 @@ impl Parser<'_> {
         Ok(())
     }
 
-    fn item(&mut self) -> Result<(), Fault> {
+    fn item(&mut self) -> Result<(), SyntaxError> {
         let gap = self.previous;
-        if self.token.kind == Lexeme::End {
+        if self.token.kind == TokenKind::End {
             return Err(self.expected("`]`"));
         }
         let start = self.token.start;
@@ -193,14 +197,14 @@ impl Parser<'_> {
         }
     }
 
-    fn expected(&self, what: &str) -> Fault {
+    fn expected(&self, what: &str) -> SyntaxError {
         let mut message = format!("expected {what}, found ");
         match self.token.kind {
-            Lexeme::End => message.push_str("the end of the file"),
+            TokenKind::End => message.push_str("the end of the file"),
             _ => message.push_str(&format!("`{}`", shortened(&String::from_utf8_lossy(self.text(self.token))))),
         }
         let open = self.open.last().map(|frame| self.nodes[frame.node]);
-        if let (Lexeme::End, Some(open)) = (self.token.kind, open) {
+        if let (TokenKind::End, Some(open)) = (self.token.kind, open) {
             let line = 1 + self.source[..open.value.start as usize].iter().filter(|&&b| b == b'\n').count();
             let name = String::from_utf8_lossy(&self.source[open.name.range()]);
             message.push_str(&format!(": what `{}` opens on line {line} is not closed", shortened(&name)));

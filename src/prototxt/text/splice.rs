@@ -1,32 +1,39 @@
-//! Splices: what a change does to a document's bytes, and whole lines put in and taken out.
+//! Changes to a document's bytes: fields put in, taken out, and given another string.
 //!
-//! [`Place`] and [`removal`] are each other's inverse: what is put in at a place is taken out again to the byte. Both
-//! look only at what lies around the field, so that taking out needs no memory of putting in.
+//! [`Place`] and [`removal`] are inverse: a field put in at a place and then removed leaves the bytes that were there
+//! before. Both look only at the text around the field, so that a removal needs no record of the insertion. The same
+//! holds for [`renamed`] and a renaming back.
 
-use std::collections::HashSet;
 use std::ops::Range;
 
-use super::document::{Document, Field, Id};
+use super::document::{Document, Field};
 use super::lexer::{BOM, is_space};
+use super::literal;
 
-/// Changes to a document, each at its own place.
+/// A list of changes to a document's bytes, which [`Edits::apply`] makes all at once.
 #[derive(Clone, Debug, Default)]
 pub struct Edits {
+    /// Ranges of the source, and the bytes that replace each.
     splices: Vec<(Range<usize>, Vec<u8>)>,
 }
 
 impl Edits {
-    /// Whether there is nothing to do.
+    /// Whether there are no changes.
     pub fn is_empty(&self) -> bool {
         self.splices.is_empty()
     }
 
-    /// Puts `text` in the place of `range`; at an empty range, in front of it, after what was put there before.
+    /// Inserts `text` in front of byte `at`, behind earlier insertions at the same place.
+    pub fn insert(&mut self, at: usize, text: impl Into<Vec<u8>>) {
+        self.replace(at..at, text);
+    }
+
+    /// Replaces `range` by `text`.
     pub fn replace(&mut self, range: Range<usize>, text: impl Into<Vec<u8>>) {
         self.splices.push((range, text.into()));
     }
 
-    /// The changed text. Where two ranges overlap, the bytes of both are gone.
+    /// The changed text. Where two ranges overlap, the bytes of both are removed.
     pub fn apply(mut self, source: &[u8]) -> Vec<u8> {
         self.splices.sort_by_key(|(range, _)| (range.start, range.end));
         let grown: usize = self.splices.iter().map(|(_, text)| text.len()).sum();
@@ -44,23 +51,23 @@ impl Edits {
     }
 }
 
-/// Where a new field goes in front of another, and what must stand around it.
+/// Where a new field is inserted in front of another one, and the white space it needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(crate) struct Place {
     pub at: usize,
-    /// The space that starts the new lines; `None` when the new field must share the line of its neighbours.
+    /// The indentation of the new lines; `None` where the new field shares a line with its neighbours.
     pub indent: Option<Vec<u8>>,
-    /// Whether an empty line follows, as one precedes.
+    /// Whether an empty line follows the new field, because one precedes it.
     pub blank_after: bool,
 }
 
 impl Place {
-    /// In front of `field`, and of the comments on the lines directly above it: they speak of it.
+    /// The place in front of `field` and of the comments on the lines directly above it, which belong to the field.
     pub fn before(document: &Document, field: Field<'_>) -> Place {
         let source = document.as_bytes();
         let start = field.range().start;
         let gap = Gap::of(source, field.gap());
-        let Some(line) = gap.lines.last().cloned().filter(|line| line.is_space(source)) else {
+        let Some(line) = gap.lines.last().cloned().filter(|line| line.is_blank(source)) else {
             return Place { at: start, indent: None, blank_after: false };
         };
         let attached = gap.lines.iter().rev().skip(1).take_while(|line| line.is_comment(source)).count();
@@ -70,7 +77,7 @@ impl Place {
         Place { at, indent: Some(source[line.0].to_vec()), blank_after }
     }
 
-    /// The text to splice in at the place, for a `field` without indentation or line end of its own.
+    /// The text to insert at this place, for a `field` without indentation and line end.
     pub fn text(&self, field: &[u8], eol: &[u8]) -> Vec<u8> {
         match &self.indent {
             Some(indent) => {
@@ -82,8 +89,8 @@ impl Place {
     }
 }
 
-/// The lines of the space and comments before a field. Only those that begin in it: the rest of a line on which
-/// something else stands is not among them.
+/// The lines of spaces and comments before a field: only whole lines, not the rest of the line on which the token before
+/// stands.
 struct Gap {
     lines: Vec<Line>,
 }
@@ -92,12 +99,8 @@ struct Gap {
 struct Line(Range<usize>);
 
 impl Line {
-    fn is_space(&self, source: &[u8]) -> bool {
-        source[self.0.clone()].iter().all(|&b| is_space(b))
-    }
-
     fn is_blank(&self, source: &[u8]) -> bool {
-        self.is_space(source)
+        source[self.0.clone()].iter().all(|&b| is_space(b))
     }
 
     fn is_comment(&self, source: &[u8]) -> bool {
@@ -108,7 +111,7 @@ impl Line {
 impl Gap {
     fn of(source: &[u8], gap: Range<usize>) -> Gap {
         let mut lines = Vec::new();
-        // The first line of the file begins here, after a byte order mark; any other gap begins on someone's line.
+        // At the start of the file the gap begins with a line of its own. Any other gap begins in the middle of a line.
         let mut start = match gap.start {
             0 if source.starts_with(BOM) => Some(BOM.len()),
             0 => Some(0),
@@ -129,13 +132,13 @@ impl Gap {
     }
 }
 
-/// What goes when `field` is taken out: its whole lines where it has them to itself, and the empty line after it where
-/// another stands before it; else the field and the space after it.
-pub(super) fn removal(document: &Document, field: Field<'_>) -> Range<usize> {
+/// The bytes to remove with `field`. Where the field has its lines to itself, these lines, and the empty line after them if
+/// there is also one before them; otherwise the field and one space after it.
+pub(crate) fn removal(document: &Document, field: Field<'_>) -> Range<usize> {
     let source = document.as_bytes();
     let range = field.range();
     let gap = Gap::of(source, field.gap());
-    let first_on_line = gap.lines.last().filter(|line| line.is_space(source));
+    let first_on_line = gap.lines.last().filter(|line| line.is_blank(source));
     let rest = &source[range.end..];
     let spaces = rest.iter().take_while(|&&b| is_space(b) && b != b'\n').count();
     let line_end = match rest.get(spaces) {
@@ -156,29 +159,32 @@ pub(super) fn removal(document: &Document, field: Field<'_>) -> Range<usize> {
     }
 }
 
-/// Takes out layers' text, which may be items of a list.
-pub(super) fn remove_layers(document: &Document, net: Field<'_>, layers: &HashSet<Id>, edits: &mut Edits) {
-    for field in net.children().filter(|field| field.name() == b"layer") {
-        if layers.contains(&field.id()) {
-            edits.replace(removal(document, field), Vec::new());
-            continue;
-        }
-        // A list of layers; the last one that stays must not keep a comma.
-        let mut last_kept: Option<Field<'_>> = None;
-        let mut last_goes = false;
-        for item in field.children().take_while(|item| item.name().is_empty()) {
-            last_goes = layers.contains(&item.id());
-            match last_goes {
-                true => edits.replace(removal(document, item), Vec::new()),
-                false => last_kept = Some(item),
-            }
-        }
-        if let (true, Some(kept)) = (last_goes, last_kept) {
-            // Between the item and its comma there may be a comment, which stays.
-            let end = kept.range().end;
-            if end > kept.value_range().end {
-                edits.replace(end - 1..end, Vec::new());
-            }
-        }
-    }
+/// The text of a string field with another value. As much of the field's own text as possible stays: its quotes, escapes
+/// and adjacent literals, where one value begins with the other.
+pub(crate) fn renamed(field: Field<'_>, value: &[u8]) -> Vec<u8> {
+    let (old, text) = (field.string(), field.value_text());
+
+    lengthened(text, &old, value)
+        .or_else(|| shortened(text, &old, value))
+        .unwrap_or_else(|| literal::encode(value, text[0]))
+}
+
+/// Appends to the last literal of `text` what `value` has more than `old`.
+fn lengthened(text: &[u8], old: &[u8], value: &[u8]) -> Option<Vec<u8>> {
+    let (&quote, inside) = text.split_last()?;
+    let mut longer = inside.to_vec();
+    literal::encode_inside(value.strip_prefix(old)?, quote, &mut longer);
+    longer.push(quote);
+    Some(longer)
+}
+
+/// Cuts from the last literal of `text` what `old` has more than `value`.
+fn shortened(text: &[u8], old: &[u8], value: &[u8]) -> Option<Vec<u8>> {
+    let &quote = text.last()?;
+    let mut end = Vec::new();
+    literal::encode_inside(old.strip_prefix(value)?, quote, &mut end);
+    end.push(quote);
+
+    let shorter = [text.strip_suffix(end.as_slice())?, &[quote]].concat();
+    (literal::decode(&shorter) == value).then_some(shorter)
 }

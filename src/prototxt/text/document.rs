@@ -1,82 +1,27 @@
-//! A text-format document: a tree laid over its own source.
+//! A text-format document: a tree of fields over its own source.
 //!
-//! Nodes hold places in the source, never copies of it, so that printing a document gives back its bytes whatever they
-//! were: comments, spacing, separators, fields nobody here knows. A change is a list of splices ([`super::edit`]).
+//! Nodes hold places in the source, never copies of it, so that a document prints as the bytes it was read from: comments,
+//! spacing, separators and unknown fields are kept. A change is a list of splices ([`super::Edits`]).
 
 use std::ops::Range;
 
 use bstr::{BStr, BString, ByteSlice};
 
 use super::error::ParseError;
+use super::node::{Id, Kind, Node};
 use super::{literal, parser};
 
-/// What a node's value is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// `{ … }`, `< … >`, or the document itself.
-    Message,
-    /// `[ … ]`
-    List,
-    /// One literal, or several adjacent ones.
-    String,
-    /// A number, or a signed name such as `-inf`.
-    Number,
-    /// `true`, `MAX`, `inf`
-    Identifier,
-}
-
-/// A place in the source. 32 bits keep a node small: a document may have one for every four bytes of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Span {
-    pub start: u32,
-    pub end: u32,
-}
-
-impl Span {
-    pub fn new(start: usize, end: usize) -> Span {
-        Span { start: start as u32, end: end as u32 }
-    }
-
-    pub fn range(self) -> Range<usize> {
-        self.start as usize..self.end as usize
-    }
-}
-
-/// A field, or an item of a list. Nodes lie in the order of their text, a parent before its children.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Node {
-    pub kind: Kind,
-    /// Where the token before this node ends: from here to the name there is only space and comments.
-    pub gap: u32,
-    /// Empty for an item.
-    pub name: Span,
-    pub value: Span,
-    /// After the value, or after the separator where there is one.
-    pub end: u32,
-    /// The number of the first node that is not inside this one.
-    pub last: u32,
-}
-
-impl Node {
-    pub fn pending(gap: usize, name: Span) -> Node {
-        let at = name.end as usize;
-        Node { kind: Kind::Identifier, gap: gap as u32, name, value: Span::new(at, at), end: name.end, last: 0 }
-    }
-}
-
-/// A parsed text that prints as it was read.
+/// A parsed text that prints as the bytes it was read from.
 #[derive(Clone, Debug)]
 pub struct Document {
-    /// As errors name it.
+    /// The file's name in errors.
     file: String,
     source: Vec<u8>,
     nodes: Vec<Node>,
 }
 
 impl Document {
-    /// Parses protobuf's text format; no schema is needed.
-    ///
-    /// `file` is the name that errors give.
+    /// Parses protobuf's text format; no schema is needed. Errors call the text `file`.
     ///
     /// # Errors
     /// [`ParseError`] at the first byte that is not text format.
@@ -101,28 +46,33 @@ impl Document {
         }
     }
 
-    /// The document as text: the bytes it was parsed from.
+    /// The bytes that the document was parsed from.
     pub fn as_bytes(&self) -> &[u8] {
         &self.source
     }
 
-    /// The document as a message: its children are the fields of the file.
+    /// The whole document as a message, whose children are the file's top-level fields.
     pub fn root(&self) -> Field<'_> {
         Field { document: self, index: 0 }
     }
 
-    /// What is wrong at a field's value, shown where it is.
-    pub(super) fn error_at(&self, field: Field<'_>, message: String) -> ParseError {
+    /// An error about a field's value, which shows the line where the value stands.
+    pub(crate) fn error_at(&self, field: Field<'_>, message: String) -> ParseError {
         ParseError::new(&self.file, &self.source, field.value_range().start, message)
     }
 
-    /// The start of every line, for finding line numbers.
+    /// An index for many look-ups of line numbers.
     pub fn line_starts(&self) -> LineIndex {
         let after_newline = self.source.iter().enumerate().filter(|(_, b)| **b == b'\n').map(|(at, _)| at + 1);
         LineIndex { starts: std::iter::once(0).chain(after_newline).collect() }
     }
 
-    /// The field of a number that this document gave.
+    /// Whether the document holds no field at all.
+    pub fn is_empty(&self) -> bool {
+        self.root().children().next().is_none()
+    }
+
+    /// The field with a number that this document gave.
     pub fn field(&self, id: Id) -> Field<'_> {
         Field { document: self, index: id.0 }
     }
@@ -135,15 +85,11 @@ pub struct LineIndex {
 }
 
 impl LineIndex {
-    /// The number of the line that byte `at` is on, from 1.
+    /// The number of the line that holds byte `at`, counted from 1.
     pub fn line(&self, at: usize) -> usize {
         self.starts.partition_point(|&start| start <= at)
     }
 }
-
-/// A field's number in its document.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Id(usize);
 
 /// A field, or an item of a list, in its document.
 #[derive(Clone, Copy, Debug)]
@@ -162,12 +108,12 @@ impl<'a> Field<'a> {
         Id(self.index)
     }
 
-    /// The name as written; an extension's with its brackets, an item's empty.
+    /// The name as written: an extension's with its brackets; an item of a list has an empty name.
     pub fn name(&self) -> &'a [u8] {
         &self.document.source[self.node().name.range()]
     }
 
-    /// What the value is.
+    /// The form of the value.
     pub fn kind(&self) -> Kind {
         self.node().kind
     }
@@ -177,7 +123,7 @@ impl<'a> Field<'a> {
         &self.document.source[self.value_range()]
     }
 
-    /// Where the value lies.
+    /// The bytes of the value in the source.
     pub fn value_range(&self) -> Range<usize> {
         self.node().value.range()
     }
@@ -187,17 +133,17 @@ impl<'a> Field<'a> {
         &self.document.source[self.node().name.start as usize..self.value_range().end]
     }
 
-    /// Where the field lies, from its name to its value or the separator after it.
+    /// The bytes of the field in the source, from its name to its value or the separator after it.
     pub fn range(&self) -> Range<usize> {
         self.node().name.start as usize..self.node().end as usize
     }
 
-    /// The space and comments before the field.
+    /// The bytes of the spaces and comments before the field.
     pub fn gap(&self) -> Range<usize> {
         self.node().gap as usize..self.node().name.start as usize
     }
 
-    /// The fields of a message, or the items of a list, in their order; none for a scalar.
+    /// The fields of a message, or the items of a list, in the order of the text; nothing for a scalar.
     pub fn children(&self) -> impl Iterator<Item = Field<'a>> + use<'a> {
         let Field { document, index } = *self;
         let end = document.nodes[index].last as usize;
@@ -209,7 +155,7 @@ impl<'a> Field<'a> {
         })
     }
 
-    /// The values of the fields called `name`, a list's items one by one.
+    /// The values of all fields called `name`; the items of a list come one by one.
     pub fn all<'n>(&self, name: &'n str) -> impl Iterator<Item = Field<'a>> + use<'a, 'n> {
         self.children().filter(move |field| field.name() == name.as_bytes()).flat_map(|field| {
             let is_list = field.kind() == Kind::List;
@@ -224,7 +170,7 @@ impl<'a> Field<'a> {
         self.all(name).next()
     }
 
-    /// What a string says; of any other value, its text.
+    /// The decoded value of a string; the text of any other value.
     pub fn string(&self) -> BString {
         match self.kind() {
             Kind::String => literal::decode(self.value_text()),
@@ -232,17 +178,17 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// A number, as the text format writes it.
+    /// The value as a number; `None` where its text is not one.
     pub fn number<T: std::str::FromStr>(&self) -> Option<T> {
         std::str::from_utf8(self.value_text()).ok()?.trim_end_matches(['f', 'F']).parse().ok()
     }
 
-    /// Whether it is a bool that is true.
+    /// Whether the value is one of the text format's spellings of `true`.
     pub fn is_true(&self) -> bool {
         matches!(self.value_text(), b"true" | b"True" | b"t" | b"1")
     }
 
-    /// The value's text where it is one word.
+    /// The value's text, for values of one word.
     pub fn word(&self) -> &'a BStr {
         self.value_text().as_bstr()
     }
