@@ -1,4 +1,4 @@
-//! Where Quant layers go.
+//! add_quant: where Quant layers go, what they are called, and the warnings.
 
 use gfpq::prototxt::{EditError, Selection, Target, Weights, add_quant, check};
 use gfpq::quant::Bits;
@@ -15,7 +15,7 @@ fn lines_of<'a>(text: &'a str, word: &str) -> Vec<&'a str> {
 }
 
 #[test]
-fn a_quant_looks_like_its_neighbour() {
+fn a_quant_layer_is_written_in_the_style_of_its_neighbour() {
     let text = there_and_back(
         "name: 'n'\ninput: 'data'\n\n# first\nlayer {\n    name: 'c'\n    type: 'Convolution'\n    bottom: 'data'\n    top: 'c'\n}\n",
     );
@@ -26,7 +26,7 @@ fn a_quant_looks_like_its_neighbour() {
 }
 
 #[test]
-fn every_fixture_comes_back() {
+fn stripping_undoes_adding_on_every_fixture() {
     for name in ["odd.prototxt", "train_val.prototxt", "residual.prototxt"] {
         let text = fixture(name);
         let with = there_and_back(&text);
@@ -57,7 +57,7 @@ fn one_quant_for_both_phases_and_one_for_each_width() {
 }
 
 #[test]
-fn rules_are_those_of_the_readers() {
+fn a_quant_layer_takes_part_where_its_readers_do() {
     let data = "input: 'x'\n";
     let conv =
         |rules: &str, n: u32| format!("layer {{ name: 'c{n}' type: 'Convolution' bottom: 'x' top: 'c{n}' {rules} }}\n");
@@ -86,8 +86,9 @@ fn rules_are_those_of_the_readers() {
 }
 
 #[test]
-fn readers_that_never_meet_share_a_name() {
-    // The second phase's data come after the first phase's reader: one Quant cannot stand before both.
+fn quant_layers_in_different_phases_share_a_name() {
+    // The data layer of the second phase stands behind the reader in the first phase, so one Quant layer cannot stand in
+    // front of both readers and behind both data layers.
     let text = "layer { name: 'a' type: 'Data' top: 'x' include { phase: TRAIN } }
         layer { name: 'ca' type: 'Convolution' bottom: 'x' top: 'y' include { phase: TRAIN } }
         layer { name: 'b' type: 'Data' top: 'x' include { phase: TEST } }
@@ -133,7 +134,7 @@ fn names_do_not_depend_on_branches_that_only_training_has() {
 }
 
 #[test]
-fn names_that_are_taken_are_left() {
+fn names_in_use_are_not_given_again() {
     let text = "input: 'x' layer { name: 'x_quant' type: 'ReLU' bottom: 'x' top: 'x_quant_2' }
         layer { name: 'c' type: 'Convolution' bottom: 'x' top: 'c' }\n";
     there_and_back(text);
@@ -141,7 +142,7 @@ fn names_that_are_taken_are_left() {
 }
 
 #[test]
-fn versions_of_a_blob_get_quants_of_their_own() {
+fn each_version_of_a_blob_gets_its_own_quant_layer() {
     let text = "input: 'x'
         layer { name: 'a' type: 'Convolution' bottom: 'x' top: 'a' }
         layer { name: 'relu' type: 'ReLU' bottom: 'x' top: 'x' }
@@ -162,7 +163,7 @@ fn a_layer_in_place_gets_its_quant_in_place() {
 }
 
 #[test]
-fn others_keep_the_floats() {
+fn layers_that_are_not_selected_keep_the_float_blob() {
     let with = there_and_back(
         "input: 'x' input: 'l'
         layer { name: 'c' type: 'Convolution' bottom: 'x' top: 'c' }
@@ -174,7 +175,7 @@ fn others_keep_the_floats() {
 }
 
 #[test]
-fn the_selection_is_followed() {
+fn only_selected_layers_are_quantised() {
     let text = "input: 'x'
         layer { name: 'stem/a' type: 'Convolution' bottom: 'x' top: 'a' }
         layer { name: 'stem/b' type: 'Convolution' bottom: 'a' top: 'b' }
@@ -191,7 +192,7 @@ fn the_selection_is_followed() {
 }
 
 #[test]
-fn an_earlier_quant_serves_the_rest() {
+fn an_existing_quant_layer_is_shared() {
     let text = "input: 'x'\nlayer { name: 'a' type: 'Convolution' bottom: 'x' top: 'a' }
         layer { name: 'b' type: 'Convolution' bottom: 'x' top: 'b' }\n";
     let some = quantised(text, &Selection::default().without(&["b".into()]).unwrap());
@@ -201,7 +202,7 @@ fn an_earlier_quant_serves_the_rest() {
 }
 
 #[test]
-fn another_width_is_left_and_said() {
+fn an_existing_quant_layer_of_another_width_stays_with_a_warning() {
     let text = added("input: 'x'\nlayer { name: 'a' type: 'Convolution' bottom: 'x' top: 'a' }\n");
     let again = quantised(&text, &Selection::new(Bits::Sixteen));
     assert_eq!(again.text, text.as_bytes());
@@ -219,14 +220,14 @@ fn layers_in_lists_and_solvers_are_found() {
 }
 
 #[test]
-fn a_blob_nobody_makes_is_said() {
+fn a_blob_that_nothing_makes_gets_a_warning() {
     let quantised = quantised("layer { name: 'a' type: 'Pooling' bottom: 'x' top: 'a' }", &Selection::default());
     assert_eq!(quantised.added.len(), 1);
     assert!(quantised.warnings[0].contains("nothing makes"), "{:?}", quantised.warnings);
 }
 
 #[test]
-fn old_layers_are_refused_where_there_is_something_to_add() {
+fn legacy_nets_are_refused_if_they_need_a_quant_layer() {
     let error = add_quant(&parse(fixture("old.prototxt")), &Selection::default(), Weights::Quantised).unwrap_err();
     assert_eq!(error, EditError::OldLayers { line: 8 });
     assert!(error.to_string().contains("upgrade_net_proto_text"));
@@ -235,7 +236,7 @@ fn old_layers_are_refused_where_there_is_something_to_add() {
 }
 
 #[test]
-fn solvers_stay_and_nothing_is_refused() {
+fn a_solver_is_unchanged_and_an_empty_file_is_refused() {
     let solver = "net: \"train_val.prototxt\"\nbase_lr: 0.01 # as before\n";
     assert_eq!(there_and_back(solver), solver);
     for empty in ["", " \n\t", "# only a comment", "\u{feff}"] {
@@ -271,7 +272,7 @@ fn weights_have_the_width_of_their_layers_data() {
 }
 
 #[test]
-fn weights_that_stay_otherwise_than_asked_are_told_of() {
+fn a_weight_quant_param_that_differs_gets_a_warning() {
     let warnings = |field: &str, selection: &Selection, weights| {
         let text = format!("{field} input: 'x' layer {{ name: 'm' type: 'MyConv' bottom: 'x' top: 'm' }}");
         add_quant(&parse(&text), selection, weights).unwrap().warnings.join("; ")
@@ -292,20 +293,20 @@ fn weights_that_stay_otherwise_than_asked_are_told_of() {
 }
 
 #[test]
-fn a_bottom_that_a_quant_feeds_in_one_phase_is_told_of() {
+fn a_bottom_fed_in_one_phase_only_gets_a_warning() {
     let text = "input: 'x' layer { name: 'q' type: 'Quant' bottom: 'x' top: 'x' include { phase: TRAIN } }
         layer { name: 'c' type: 'Convolution' bottom: 'x' top: 'c' }";
     let result = quantised(text, &Selection::default());
     assert_eq!((result.fed_before, result.added.len(), result.text.as_slice()), (0, 0, text.as_bytes()));
     assert!(result.warnings[0].contains("layer `c` reads `x` as floats in TEST"), "{:?}", result.warnings);
-    // Without data in TEST nothing is amiss.
+    // Without a data layer in TEST there is nothing to warn of.
     let text = text.replace("input: 'x'", "layer { type: 'Data' top: 'x' include { phase: TRAIN } }");
     let result = quantised(&text, &Selection::default());
     assert_eq!((result.fed_before, result.warnings), (1, vec![]));
 }
 
 #[test]
-fn an_earlier_quant_moves_up_to_serve_a_reader_before_it() {
+fn an_existing_quant_layer_moves_in_front_of_an_earlier_reader() {
     let layer = |name: &str, kind: &str, bottom: &str| {
         format!("# {name}\nlayer {{\n  name: '{name}'\n  type: '{kind}'\n  bottom: '{bottom}'\n  top: '{name}'\n}}\n\n")
     };
@@ -326,7 +327,7 @@ fn an_earlier_quant_moves_up_to_serve_a_reader_before_it() {
 }
 
 #[test]
-fn an_earlier_quant_that_cannot_serve_is_told_of() {
+fn an_existing_quant_layer_that_cannot_be_shared_gets_a_warning() {
     let conv = "layer { name: 'c' type: 'Convolution' bottom: 'x' top: 'c' }";
     let quant = |rest: &str| format!("layer {{ name: 'q' type: 'Quant' bottom: 'x' top: 'q' {rest} }}");
     let reader = "layer { name: 'd' type: 'Pooling' bottom: 'q' top: 'd' include { phase: TRAIN } }";
@@ -336,7 +337,7 @@ fn an_earlier_quant_that_cannot_serve_is_told_of() {
         assert_eq!((result.moved, result.added.len()), (0, 1), "{text}");
         assert!(result.warnings[0].contains("`q` cannot stand before it"), "{:?}", result.warnings);
     }
-    // What stands before the Quant and reads its name reads something else.
+    // A layer in front of the Quant layer that reads a blob of its top's name reads another version.
     let text = format!("input: 'x' {conv} layer {{ type: 'Eltwise' bottom: 'q' }} {} {reader}", quant(""));
     assert_eq!(quantised(&text, &Selection::default()).moved, 0);
     let other_version = format!("input: 'x' {conv} layer {{ type: 'ReLU' bottom: 'x' top: 'x' }} {}", quant(""));
@@ -345,7 +346,7 @@ fn an_earlier_quant_that_cannot_serve_is_told_of() {
 }
 
 #[test]
-fn a_quant_that_is_switched_off_serves_no_other_reader() {
+fn a_switched_off_quant_layer_is_not_shared() {
     let quant = "layer { name: 'q' type: 'Quant' bottom: 'x' top: 'q' quant_param { quant_en: 0 } }";
     let text = format!(
         "input: 'x' {quant} layer {{ name: 'c' type: 'Pooling' bottom: 'q' top: 'c' }}
@@ -354,13 +355,13 @@ fn a_quant_that_is_switched_off_serves_no_other_reader() {
     let result = quantised(&text, &Selection::default());
     assert_eq!((result.added.len(), result.fed_before), (1, 1));
     assert_eq!(result.warnings, ["Quant layer `q` is switched off by quant_en: what is read from there stays float"]);
-    // For comparison users switch off what was added: that stays as it is.
+    // Users switch off an added Quant layer to compare with the float net; it stays as it is.
     let off = added(&fixture("train_val.prototxt")).replace("quant_en: 1", "quant_en: 0");
     assert_eq!(added(&off), off);
 }
 
 #[test]
-fn a_layers_own_width_is_its_datas_too() {
+fn the_quant_param_of_a_layer_decides_for_its_data_too() {
     let text = "input: 'x' layer { name: 'c' type: 'Convolution' quant_param { quant_bits: 16 } bottom: 'x' top: 'c' }
         layer { name: 'd' type: 'Convolution' bottom: 'x' top: 'd' }";
     let expected = [("x_quant16", 16), ("x_quant", 8)].map(|(name, bits)| (name.to_owned(), bits));
@@ -372,7 +373,7 @@ fn a_layers_own_width_is_its_datas_too() {
 }
 
 #[test]
-fn weights_that_an_earlier_run_left_float_are_told_of() {
+fn layers_whose_weights_stay_float_get_a_warning() {
     let text = "input: 'x' layer { name: 'c' type: 'Convolution' bottom: 'x' top: 'c' }";
     let some = Selection::default().without(&["c".into()]).unwrap();
     let first = add_quant(&parse(text), &some, Weights::Quantised).unwrap();
@@ -383,7 +384,7 @@ fn weights_that_an_earlier_run_left_float_are_told_of() {
 }
 
 #[test]
-fn types_that_make_no_sense_are_refused_or_told_of() {
+fn invalid_types_are_refused_and_unused_types_get_a_warning() {
     let with = |kind: &str| Selection::default().with_types(&[kind.to_owned()]);
     assert!(with("").is_err() && with(" ").is_err() && with("Quant ").is_err());
     let text = "input: 'x' layer { name: 'c' type: 'Interp' bottom: 'x' top: 'c' }";

@@ -1,4 +1,4 @@
-//! What check says.
+//! check: the findings of each kind.
 
 use gfpq::prototxt::{EditError, Fault, Report, Selection, Severity, Target, check};
 use gfpq::quant::Bits;
@@ -14,7 +14,7 @@ fn faults(text: &str) -> Vec<(Fault, String)> {
 }
 
 #[test]
-fn what_add_quant_made_is_right() {
+fn the_output_of_add_quant_has_no_findings() {
     for name in ["odd.prototxt", "train_val.prototxt", "residual.prototxt"] {
         assert_eq!(faults(&added(&fixture(name))), [], "{name}");
         assert_eq!(report(&fixture(name), Target::Compiler).findings, [], "{name}");
@@ -51,7 +51,7 @@ fn every_fault_is_found() {
 }
 
 #[test]
-fn phases_are_named() {
+fn findings_name_the_phase() {
     let text = "layer { name: 'd' type: 'Data' top: 'x' }
         layer { name: 'q' type: 'Quant' bottom: 'x' top: 'x' include { phase: TRAIN } }
         layer { name: 'c' type: 'Convolution' bottom: 'x' top: 'c' }
@@ -62,14 +62,14 @@ fn phases_are_named() {
 }
 
 #[test]
-fn a_phase_without_data_is_not_meant() {
+fn a_phase_without_data_is_not_checked() {
     let text = "layer { name: 'd' type: 'Data' top: 'x' include { phase: TRAIN } }
         layer { name: 'relu' type: 'ReLU' bottom: 'x' top: 'x' }";
     assert_eq!(faults(text), []);
 }
 
 #[test]
-fn the_compiler_knows_no_quant() {
+fn quant_layers_are_errors_for_the_compiler() {
     let text = "input: 'x' layer { name: 'q' type: 'Quant' bottom: 'x' top: 'q' }
         layer { type: 'Pooling' bottom: 'q' top: 'p' }";
     let found = report(text, Target::Compiler).findings;
@@ -77,14 +77,14 @@ fn the_compiler_knows_no_quant() {
 }
 
 #[test]
-fn a_solver_is_no_net() {
+fn a_solver_is_refused() {
     let refuse = |text| check(&parse(text), &Selection::default(), Target::Train).unwrap_err();
     assert_eq!(refuse("net: 'x'"), EditError::NoLayers);
     assert_eq!(refuse("# nothing"), EditError::Empty);
 }
 
 #[test]
-fn a_layers_own_width_is_the_one_to_be_fed() {
+fn data_must_have_the_width_of_the_layers_quant_param() {
     let net = |own: &str| {
         format!(
             "input: 'x' layer {{ name: 'q' type: 'Quant' bottom: 'x' top: 'q' quant_param {{ quant_bits: 16 }} }}
@@ -134,14 +134,14 @@ fn what_caffe_or_the_compiler_would_refuse_is_found() {
 }
 
 #[test]
-fn old_nets_are_shown_the_way() {
+fn legacy_nets_are_told_to_upgrade() {
     let found = report(&fixture("old.prototxt"), Target::Train).findings;
     assert_eq!(found[0].fault, Fault::OldLayers);
     assert!(found[0].message.contains("upgrade_net_proto_text") && found[1..].iter().all(|f| f.fault == Fault::Unfed));
 }
 
 #[test]
-fn the_net_says_its_width_and_a_layer_that_it_is_left_out() {
+fn weight_quant_param_gives_the_width_and_quant_en_leaves_a_layer_out() {
     let text = "weight_quant_param { quant_bits: 16 } input: 'x'
         layer { name: 'q' type: 'Quant' bottom: 'x' top: 'q' quant_param { quant_bits: 16 } }
         layer { name: 'c' type: 'Convolution' bottom: 'q' top: 'c' }

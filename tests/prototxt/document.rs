@@ -1,4 +1,4 @@
-//! The document: what it reads, what it refuses and how it says so.
+//! The document: the texts it reads and refuses, and its error messages.
 
 use gfpq::prototxt::Document;
 
@@ -6,7 +6,7 @@ use crate::survive::assert_tiled;
 use crate::{fixture, parse};
 
 #[test]
-fn prints_as_it_was_read() {
+fn a_document_prints_as_it_was_read() {
     for name in ["odd.prototxt", "train_val.prototxt", "residual.prototxt", "old.prototxt"] {
         let text = fixture(name);
         let document = parse(&text);
@@ -48,7 +48,7 @@ fn text_of_any_encoding_is_kept() {
 }
 
 #[test]
-fn refusals_say_where_and_what() {
+fn syntax_errors_say_where_and_what() {
     let cases = [
         ("a: 1\nlayer {\n  name: \"x\"\n", 4, 1, "what `layer` opens on line 2 is not closed"),
         ("layer { name: \"x\" }\n}", 2, 1, "expected a field name, found `}`"),
@@ -82,7 +82,7 @@ fn refusals_say_where_and_what() {
 }
 
 #[test]
-fn a_refusal_shows_the_line_and_the_place() {
+fn a_syntax_error_shows_the_line_with_a_caret() {
     let error = Document::parse("a: 1\n\tlayer conv }\n", "dir/net.prototxt").unwrap_err();
     let expected = "dir/net.prototxt:2:8: expected `:` or `{` after the field name `layer`, found `conv`\n  \
                     2 |  layer conv }\n    |        ^";
@@ -93,7 +93,7 @@ fn a_refusal_shows_the_line_and_the_place() {
 }
 
 #[test]
-fn binary_data_is_called_that() {
+fn binary_data_is_recognised() {
     let model = b"\n\x05LeNet\xa2\x06\x10\n\x04data\x12\x04Data\x00\x00\x80?".to_vec();
     let error = Document::parse(model, "lenet.caffemodel").unwrap_err();
     assert!(error.message.contains("binary data"), "{error}");

@@ -1,4 +1,4 @@
-//! Prototxt files: printed as read, Quant layers in and out, and the program's manners.
+//! Prototxt files: parsing and printing, adding and removing Quant layers, checking, and the program itself.
 
 mod add;
 mod check;
@@ -23,7 +23,7 @@ pub fn added(text: &str) -> String {
     String::from_utf8(quantised(text, &Selection::default()).text).unwrap()
 }
 
-/// The same with the account of it.
+/// The same with the account of what was added.
 pub fn quantised(text: &str, selection: &Selection) -> Quantised {
     add_quant(&parse(text), selection, Weights::AsTheyAre).unwrap()
 }
@@ -33,7 +33,7 @@ pub fn stripped(text: &str) -> String {
     String::from_utf8(strip_quant(&parse(text)).unwrap().text).unwrap()
 }
 
-/// Adds, checks that taking out and adding again are what they should be, and returns the added text.
+/// Adds Quant layers, checks that stripping undoes it and that adding again changes nothing, and returns the new text.
 pub fn there_and_back(text: &str) -> String {
     let with = added(text);
     assert_eq!(stripped(&with), text, "taken out of:\n{with}");

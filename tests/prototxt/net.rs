@@ -1,4 +1,4 @@
-//! The graph.
+//! The graph of layers and blobs.
 
 use gfpq::prototxt::net::{Form, Net, Producer};
 
@@ -31,7 +31,7 @@ fn an_in_place_layer_makes_a_version() {
 }
 
 #[test]
-fn phases_choose_the_version() {
+fn each_phase_reads_its_own_version() {
     let net = only(
         "layer { name: 'd' type: 'Data' top: 'x' include { phase: TRAIN } }
          layer { name: 'd' type: 'Data' top: 'x' exclude { phase: TRAIN } }
@@ -68,7 +68,7 @@ fn a_hundred_stages_do_not_explode() {
 }
 
 #[test]
-fn old_nets_are_understood() {
+fn legacy_nets_are_read() {
     let net = only(&fixture("old.prototxt"));
     assert_eq!(net.form, Form::Legacy);
     let kinds: Vec<_> = net.layers.iter().map(|layer| layer.kind.to_string()).collect();

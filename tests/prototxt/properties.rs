@@ -1,4 +1,4 @@
-//! What holds for any net and any text.
+//! Properties that hold for any net and any text.
 
 use gfpq::prototxt::{Fault, Selection, Target, Weights, add_quant, check, strip_quant};
 use gfpq::quant::Bits;
@@ -21,7 +21,7 @@ proptest! {
     }
 
     #[test]
-    fn quant_layers_go_in_once_and_out_again(choices in vec(any::<u8>(), 0..600)) {
+    fn adding_twice_changes_nothing_and_stripping_undoes_it(choices in vec(any::<u8>(), 0..600)) {
         let text = net(&mut Choices::new(&choices));
         if parse(&text).root().children().next().is_some() {
             there_and_back(&text);
@@ -29,7 +29,7 @@ proptest! {
     }
 
     #[test]
-    fn so_they_do_with_any_selection(
+    fn the_same_holds_with_any_selection(
         choices in vec(any::<u8>(), 0..400),
         sixteen in any::<bool>(),
         glob in "[*?b0-9]{1,3}",
@@ -41,7 +41,7 @@ proptest! {
         let selection = Selection::new(bits).with_types(&["Eltwise".to_owned()]).unwrap().with_sixteen(&globs).unwrap();
         let some = selection.clone().without(&globs).unwrap();
         let with_some = add_quant(&parse(&text), &some, Weights::AsTheyAre).unwrap().text;
-        // Those left out at first are added the second time.
+        // The second call adds the layers that the first one left out.
         let with_all = add_quant(&parse(&with_some), &selection, Weights::Quantised).unwrap().text;
         prop_assert_eq!(&add_quant(&parse(&with_all), &selection, Weights::Quantised).unwrap().text, &with_all);
         for with in [with_some, with_all] {
@@ -50,7 +50,7 @@ proptest! {
     }
 
     #[test]
-    fn what_was_added_is_right(choices in vec(any::<u8>(), 0..600)) {
+    fn the_output_of_add_quant_has_no_errors(choices in vec(any::<u8>(), 0..600)) {
         let text = net(&mut Choices::new(&choices));
         prop_assume!(text.contains("layer"));
         let added = add_quant(&parse(&text), &Selection::default(), Weights::AsTheyAre).unwrap();
@@ -62,12 +62,12 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_read_or_refused(bytes in vec(any::<u8>(), 0..200)) {
+    fn any_bytes_are_parsed_or_refused(bytes in vec(any::<u8>(), 0..200)) {
         survive(&bytes);
     }
 
     #[test]
-    fn any_text_of_its_characters_is_read_or_refused(text in "[a-c \n:;,{}<>\\[\\]\"'#0-9x.\\-e\\\\]{0,80}") {
+    fn any_text_of_the_formats_characters_is_parsed_or_refused(text in "[a-c \n:;,{}<>\\[\\]\"'#0-9x.\\-e\\\\]{0,80}") {
         survive(text.as_bytes());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-/// Choices that run out: then it is always the first.
+/// A finite list of choices. When it is used up, every further choice is the first option.
 pub struct Choices<'a> {
     bytes: std::slice::Iter<'a, u8>,
 }
@@ -29,7 +29,7 @@ impl<'a> Choices<'a> {
     }
 }
 
-/// Writes random nets to GFPQ_NETS, for scripts/prototxt_trees.py to judge.
+/// Writes random nets to the folder GFPQ_NETS, for scripts/checks/prototxt_trees.py to check.
 #[test]
 #[ignore = "writes files"]
 fn random_nets_for_other_judges() {
@@ -78,8 +78,8 @@ const RULES: [(&str, &str); 7] = [
 ];
 const ENDS: [&str; 8] = ["", "/x", "_hp", "_quant", " é", "'", "\"", "\\\n"];
 
-/// A net. Half of them Caffe would take; the others write over blobs that are read elsewhere, or read what is not there
-/// in every phase, and the program must put up with them.
+/// A random net. Caffe would accept about half of them. The others write over blobs that are read elsewhere, or read blobs
+/// that are missing in some phase; the program must handle them too.
 pub fn net(choices: &mut Choices<'_>) -> String {
     let is_sound = choices.below(2) == 0;
     let mut blobs = vec!["data".to_owned()];
@@ -102,7 +102,7 @@ pub fn net(choices: &mut Choices<'_>) -> String {
             if choices.rarely() { choices.of(&ENDS) } else { "" }
         );
         let count = if matches!(kind, "Eltwise" | "Concat") || choices.rarely() { 2 } else { 1 };
-        // Mostly the latest blobs, as nets go.
+        // Mostly the latest blobs, as in real nets.
         let near = |choices: &mut Choices<'_>| blobs[blobs.len() - 1 - choices.below(blobs.len().min(4))].clone();
         let bottoms: Vec<String> = (0..count).map(|_| near(choices)).collect();
         let mut in_place = matches!(kind, "ReLU" | "Dropout") && choices.below(4) != 3 || choices.rarely();

@@ -1,11 +1,11 @@
-//! Quant layers that nobody here put in.
+//! strip_quant on Quant layers that were written by hand.
 
 use gfpq::prototxt::{EditError, strip_quant};
 
 use crate::{parse, stripped};
 
 #[test]
-fn the_vendor_guides_layer_goes_with_its_lines() {
+fn the_layer_of_the_vendors_guide_is_removed_with_its_lines() {
     let net = |quant: &str, bottom: &str| {
         format!(
             "input: 'data'\n\n{quant}layer {{\n  name: 'conv'\n  type: 'Convolution'\n  bottom: '{bottom}'\n  top: 'conv'\n}}\n"
@@ -17,7 +17,7 @@ fn the_vendor_guides_layer_goes_with_its_lines() {
 }
 
 #[test]
-fn in_place_several_pairs_and_chains() {
+fn quant_layers_in_place_with_several_pairs_and_in_chains_are_removed() {
     let text = "input: 'a' input: 'b'
 layer { name: 'q' type: 'Quant' bottom: 'a' bottom: 'b' top: 'a' top: 'b_q' }
 layer { name: 'again' type: 'Quant' bottom: 'b_q' top: 'b_qq' quant_param { quant_bits: 16 } }
@@ -34,7 +34,7 @@ layer { name: 'c' type: 'Convolution' bottom: 'b_q' top: 'c' }
 }
 
 #[test]
-fn what_shares_its_line_goes_alone() {
+fn a_layer_that_shares_its_line_is_removed_alone() {
     let quant = "layer { name: 'q' type: 'Quant' bottom: 'a' top: 'q' };";
     let text = format!("input: 'a' {quant} layer {{ bottom: 'q' }} # kept\n  {quant} # of the quant\n");
     assert_eq!(stripped(&text), "input: 'a' layer { bottom: 'a' } # kept\n  # of the quant\n");
@@ -47,7 +47,7 @@ fn what_shares_its_line_goes_alone() {
 }
 
 #[test]
-fn phases_are_looked_through() {
+fn readers_in_each_phase_read_the_blob_before_the_quant_layer() {
     let text = "input: 'a'
 layer { name: 'q' type: 'Quant' bottom: 'a' top: 'x' include { phase: TRAIN } }
 layer { name: 'q' type: 'Quant' bottom: 'a' top: 'x' include { phase: TEST } }
@@ -64,7 +64,7 @@ fn stuck(text: &str) -> String {
 }
 
 #[test]
-fn what_would_compute_something_else_is_refused() {
+fn a_removal_that_changes_the_computation_is_refused() {
     let reason = stuck(
         "input: 'a' layer { name: 'q' type: 'Quant' bottom: 'a' top: 'q' }
          layer { name: 'r' type: 'ReLU' bottom: 'a' top: 'a' }
@@ -80,28 +80,28 @@ fn what_would_compute_something_else_is_refused() {
 }
 
 #[test]
-fn a_net_without_quant_stays() {
+fn a_net_without_quant_layers_is_unchanged() {
     for text in ["layer { name: 'x' bottom: 'nothing' }", "net: 'x'", "layers { type: POOLING bottom: 'x' }"] {
         assert_eq!(stripped(text), text);
     }
 }
 
 #[test]
-fn weight_quant_param_goes() {
+fn weight_quant_param_is_removed() {
     let text = "name: 'n'\nweight_quant_param {\n  quant_bits: 8\n}\nlayer { name: 'x' }\n";
     assert_eq!(stripped(text), "name: 'n'\nlayer { name: 'x' }\n");
     assert_eq!(stripped("weight_quant_param { } layer { }"), "layer { }");
 }
 
 #[test]
-fn a_layers_own_quant_param_goes() {
+fn the_quant_param_of_a_layer_is_removed() {
     let text = "layer {\n  type: 'PReLU'\n  quant_param { quant_bits: 16 }\n  top: 'x'\n}\n";
     assert_eq!(stripped(text), "layer {\n  type: 'PReLU'\n  top: 'x'\n}\n");
     assert_eq!(stripped("layer { quant_param { } quant_param { } top: 'x' }"), "layer { top: 'x' }");
 }
 
 #[test]
-fn a_lost_output_is_told_of() {
+fn a_lost_output_gets_a_warning() {
     let text = "input: 'x' layer { name: 'q' type: 'Quant' bottom: 'x' top: 'prob' }";
     let warnings = strip_quant(&parse(text)).unwrap().warnings;
     assert_eq!(warnings, ["the net's output `prob` is gone with `q`: it is `x` now"]);

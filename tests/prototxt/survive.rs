@@ -1,8 +1,8 @@
-//! What holds for any bytes whatever. The fuzz target (`tests/fuzz`) is this file, too.
+//! Properties that hold for any bytes. The fuzz target in `tests/fuzz` uses this file too.
 
 use gfpq::prototxt::{Document, Field, Kind, Selection, Target, Weights, add_quant, check, strip_quant};
 
-/// Nothing panics or hangs, whatever the bytes; what parses prints, and what can be changed stays parseable.
+/// No input makes a command panic or hang. A text that parses prints as it was read, and a changed text parses again.
 pub fn survive(bytes: &[u8]) {
     let Ok(document) = Document::parse(bytes, "any") else { return };
     assert_eq!(document.as_bytes(), bytes);
@@ -12,7 +12,7 @@ pub fn survive(bytes: &[u8]) {
         let with = read(&added.text);
         assert_eq!(add_quant(&with, &Selection::default(), Weights::Quantised).unwrap().text, added.text);
         if let (Ok(before), Ok(after)) = (strip_quant(&document), strip_quant(&with)) {
-            // A bottom that went to a Quant layer of the text's own comes back with its name, not with its spelling.
+            // A bottom that was rewired to a Quant layer of the text itself gets its name back, but perhaps not its escapes.
             match before.removed.is_empty() {
                 true => assert_eq!(String::from_utf8_lossy(&after.text), String::from_utf8_lossy(&before.text)),
                 false => assert_eq!(meaning(&read(&after.text)), meaning(&read(&before.text))),
@@ -28,7 +28,7 @@ fn read(text: &[u8]) -> Document {
     Document::parse(text, "changed").unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// All fields in order: how deep, what name, what value.
+/// All fields in order: depth, name and value.
 fn meaning(document: &Document) -> Vec<(usize, Vec<u8>, Vec<u8>)> {
     let mut open: Vec<_> = document.root().children().map(|field| (0, field)).collect();
     open.reverse();
@@ -46,7 +46,7 @@ fn meaning(document: &Document) -> Vec<(usize, Vec<u8>, Vec<u8>)> {
     fields
 }
 
-/// Every byte of the source lies in a token or in the space between tokens, once and in order.
+/// Every byte of the source belongs to exactly one token or to the space between two tokens.
 pub fn assert_tiled(document: &Document) {
     let source = document.as_bytes();
     let mut open: Vec<Field<'_>> = document.root().children().collect();
@@ -55,7 +55,7 @@ pub fn assert_tiled(document: &Document) {
     while let Some(field) = open.pop() {
         assert_eq!(field.gap().end, field.range().start);
         assert!(done <= field.gap().start, "fields overlap");
-        // Between a field and the next one's space: ends of messages and lists, and separators.
+        // Between a field and the gap of the next one there are only separators and the ends of messages and lists.
         assert!(is_made_of(&source[done..field.gap().start], "{}<>[],;"), "{:?}", &source[done..field.gap().start]);
         assert!(is_made_of(&source[field.gap()], ""), "{:?}", String::from_utf8_lossy(&source[field.gap()]));
         done = field.value_range().start;
@@ -71,7 +71,7 @@ pub fn assert_tiled(document: &Document) {
     }
 }
 
-/// Whether a text is space, comments and these characters.
+/// Whether a text consists of spaces, comments and these characters.
 fn is_made_of(text: &[u8], characters: &str) -> bool {
     let text = String::from_utf8_lossy(text);
     text.trim_start_matches('\u{feff}').split('\n').all(|line| {
