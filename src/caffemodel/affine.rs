@@ -9,16 +9,16 @@ use crate::prototxt::net::Net;
 
 /// `y = factor x + offset` for each channel.
 #[derive(Clone, Debug)]
-pub struct Map {
+pub struct ChannelMap {
     pub factor: Vec<f64>,
     pub offset: Vec<f64>,
     /// False for a BatchNorm that has never seen a batch.
     pub is_trained: bool,
 }
 
-impl Map {
+impl ChannelMap {
     /// This map, then `next`.
-    pub fn then(mut self, next: &Map) -> Map {
+    pub fn then(mut self, next: &ChannelMap) -> ChannelMap {
         self.is_trained &= next.is_trained;
         for (channel, (factor, offset)) in next.factor.iter().zip(&next.offset).enumerate() {
             self.factor[channel] *= factor;
@@ -38,22 +38,22 @@ impl Map {
 
 /// Which weights belong to which output channel: a blob's shape is (groups, outer, channels of a group, inner).
 #[derive(Clone, Copy, Debug)]
-pub struct Places {
+pub struct ChannelRuns {
     /// How many weights in a row belong to one channel.
     pub run: usize,
     runs_of_group: usize,
     group_channels: usize,
 }
 
-impl Places {
+impl ChannelRuns {
     /// Those of a blob of `count` weights whose `shape` [`channels`] has found right.
-    pub fn new(layout: Layout, shape: &[usize], count: usize, channels: usize) -> Places {
+    pub fn new(layout: Layout, shape: &[usize], count: usize, channels: usize) -> ChannelRuns {
         let (groups, group_channels, run) = match layout {
             Layout::Outermost => (1, channels, count / channels),
             Layout::Innermost => (1, channels, 1),
             Layout::Deconvolution { groups } => (groups, shape[1], count / (shape[0] * shape[1])),
         };
-        Places { run, runs_of_group: count / groups / run, group_channels }
+        ChannelRuns { run, runs_of_group: count / groups / run, group_channels }
     }
 
     /// The channel of a run.
@@ -63,18 +63,18 @@ impl Places {
 }
 
 /// The model's one layer of a name.
-pub fn the_record(model: &Model, name: &BString) -> Result<usize, String> {
-    let mut records = model.with_blobs(name);
-    match (records.next(), records.next()) {
-        (Some(record), None) => Ok(record),
+pub fn unique_layer(model: &Model, name: &BString) -> Result<usize, String> {
+    let mut matching = model.with_blobs(name);
+    match (matching.next(), matching.next()) {
+        (Some(model_layer), None) => Ok(model_layer),
         (None, _) => Err(format!("the weights file has nothing for `{name}`")),
         _ => Err(format!("the weights file has `{name}` more than once")),
     }
 }
 
 /// The maps of the chain's stages up to the first that cannot be folded, and why that one cannot.
-pub fn usable_maps(model: &Model, net: &Net, chain: &Chain, record: usize) -> (Vec<Map>, Option<String>) {
-    let channels = match channels(model, chain, record) {
+pub fn foldable_maps(model: &Model, net: &Net, chain: &Chain, model_layer: usize) -> (Vec<ChannelMap>, Option<String>) {
+    let channels = match channels(model, chain, model_layer) {
         Ok(channels) => channels,
         Err(reason) => return (Vec::new(), Some(reason)),
     };
@@ -99,8 +99,8 @@ pub fn usable_maps(model: &Model, net: &Net, chain: &Chain, record: usize) -> (V
 }
 
 /// The layer's output channels, where its blobs are what the net says.
-pub fn channels(model: &Model, chain: &Chain, record: usize) -> Result<usize, String> {
-    let layer = &model.layers()[record];
+pub fn channels(model: &Model, chain: &Chain, model_layer: usize) -> Result<usize, String> {
+    let layer = &model.layers()[model_layer];
     let name = &layer.name;
     let blobs = layer.blobs.len();
     let wanted = 1 + usize::from(chain.has_bias);
@@ -131,10 +131,11 @@ pub fn channels(model: &Model, chain: &Chain, record: usize) -> Result<usize, St
 }
 
 /// What a BatchNorm or Scale does, from its blobs.
-fn map_of(model: &Model, name: &BString, affine: Affine) -> Result<Map, String> {
-    let record = the_record(model, name)?;
-    let blobs = model.layers()[record].blobs.len();
-    let values = |blob| model.values(record, blob).map(|values| values.into_f64()).map_err(|error| error.to_string());
+fn map_of(model: &Model, name: &BString, affine: Affine) -> Result<ChannelMap, String> {
+    let model_layer = unique_layer(model, name)?;
+    let blobs = model.layers()[model_layer].blobs.len();
+    let values =
+        |blob| model.values(model_layer, blob).map(|values| values.into_f64()).map_err(|error| error.to_string());
     let wanted = match affine {
         Affine::BatchNorm { .. } => 3,
         Affine::Scale { bias } => 1 + usize::from(bias),
@@ -158,7 +159,7 @@ fn map_of(model: &Model, name: &BString, affine: Affine) -> Result<Map, String> 
         }
     };
     match factor.len() == offset.len() {
-        true => Ok(Map { factor, offset, is_trained }),
+        true => Ok(ChannelMap { factor, offset, is_trained }),
         false => Err(format!("its blobs have {} and {} values", factor.len(), offset.len())),
     }
 }

@@ -14,11 +14,12 @@ use std::collections::HashSet;
 
 use bstr::BString;
 
-use super::affine::{Map, Places, the_record, usable_maps};
+use super::affine::{ChannelMap, ChannelRuns, foldable_maps, unique_layer};
 use super::blob::Values;
 use super::edit::ModelEdits;
+use super::error::Error;
 use super::model::Model;
-use super::{Error, wire};
+use super::wire;
 use crate::prototxt::Document;
 use crate::prototxt::fold::{self, Chain, Chains, Unfolded};
 use crate::prototxt::net::Net;
@@ -77,36 +78,37 @@ pub struct Folded<'m> {
 /// Folds every BatchNorm and Scale that can be folded into the weights before it.
 ///
 /// # Errors
-/// [`Error::Net`] for a document that is no net of today's form; [`Error::OldModel`]; [`Error::Strangers`] where the
+/// [`Error::Net`] for a document that is no net of today's form; [`Error::OldModel`]; [`Error::WrongNet`] where the
 /// model has no layer of the net's.
 pub fn fold<'m>(document: &Document, model: &'m Model) -> Result<Folded<'m>, Error> {
     let Chains { net, lines, chains: found, left: mut unfolded } = fold::chains(document)?;
-    model.is_for(&net)?;
+    model.check_editable_for(&net)?;
     let mut edits = ModelEdits::new(model);
     let (mut chains, mut layers) = (Vec::new(), Vec::new());
     for mut chain in found {
-        let record = the_record(model, &net.layers[chain.layer].name);
-        let (maps, reason) = record.as_ref().map_or_else(
+        let model_layer = unique_layer(model, &net.layers[chain.layer].name);
+        let (maps, reason) = model_layer.as_ref().map_or_else(
             |reason| (Vec::new(), Some(reason.clone())),
-            |&record| usable_maps(model, &net, &chain, record),
+            |&model_layer| foldable_maps(model, &net, &chain, model_layer),
         );
         if let Some(reason) = reason {
             let rest = chain.stages[maps.len()..].iter().flat_map(|stage| &stage.layers);
             unfolded.extend(rest.map(|&layer| Unfolded { layer, reason: reason.clone() }));
         }
-        let (Ok(record), Some(map)) = (record, maps.iter().cloned().reduce(|map, next| map.then(&next))) else {
+        let (Ok(model_layer), Some(map)) = (model_layer, maps.iter().cloned().reduce(|map, next| map.then(&next)))
+        else {
             continue;
         };
         chain.stages.truncate(maps.len());
-        write_weights(model, record, &chain, &map, &mut edits)?;
-        layers.push(account(&net, &chain, &map));
+        write_weights(model, model_layer, &chain, &map, &mut edits)?;
+        layers.push(summary(&net, &chain, &map));
         let (old, new) = (&net.layers[chain.layer].tops[0].name, chain.top(&net));
         if old != new {
-            edits.rename_top(record, old, new);
+            edits.rename_top(model_layer, old, new);
         }
         chains.push(chain);
     }
-    remove_records(&net, model, &chains, &mut edits);
+    remove_model_layers(&net, model, &chains, &mut edits);
     unfolded.sort_by_key(|unfolded| unfolded.layer);
     let left = unfolded.into_iter().map(|Unfolded { layer, reason }| Left {
         line: lines[layer],
@@ -120,38 +122,38 @@ pub fn fold<'m>(document: &Document, model: &'m Model) -> Result<Folded<'m>, Err
 /// The new weights and bias.
 fn write_weights(
     model: &Model,
-    record: usize,
+    model_layer: usize,
     chain: &Chain,
-    map: &Map,
+    map: &ChannelMap,
     edits: &mut ModelEdits<'_>,
 ) -> Result<(), Error> {
     let channels = map.factor.len();
-    let weights = model.values(record, 0)?;
+    let weights = model.values(model_layer, 0)?;
     let is_double = matches!(weights, Values::F64(_));
     let factor = map.factors_for(&weights);
-    let shape = model.layers()[record].blobs[0].shape();
-    let places = Places::new(chain.layout, shape, weights.len(), channels);
+    let shape = model.layers()[model_layer].blobs[0].shape();
+    let places = ChannelRuns::new(chain.layout, shape, weights.len(), channels);
     let weights = weights.map_runs(places.run, |run, value| value * factor[places.channel(run)]);
-    edits.replace(record, 0, weights);
+    edits.replace(model_layer, 0, weights);
     if chain.has_bias {
-        let bias = model.values(record, 1)?;
-        edits.replace(record, 1, bias.map(|channel, value| value * map.factor[channel] + map.offset[channel]));
+        let bias = model.values(model_layer, 1)?;
+        edits.replace(model_layer, 1, bias.map(|channel, value| value * map.factor[channel] + map.offset[channel]));
         return Ok(());
     }
     let bias = match is_double {
         true => Values::F64(map.offset.clone()),
         false => Values::F32(map.offset.iter().map(|&offset| offset as f32).collect()),
     };
-    edits.add(record, &[channels], bias);
-    let number = match model.layers()[record].kind == "InnerProduct" {
+    edits.add(model_layer, &[channels], bias);
+    let number = match model.layers()[model_layer].kind == "InnerProduct" {
         true => field::INNER_PRODUCT_PARAM,
         false => field::CONVOLUTION_PARAM,
     };
-    edits.merge(record, &wire::bytes_field(number, &wire::varint_field(field::BIAS_TERM, 1)));
+    edits.merge(model_layer, &wire::bytes_field(number, &wire::varint_field(field::BIAS_TERM, 1)));
     Ok(())
 }
 
-fn account(net: &Net, chain: &Chain, map: &Map) -> FoldedLayer {
+fn summary(net: &Net, chain: &Chain, map: &ChannelMap) -> FoldedLayer {
     let layer = &net.layers[chain.layer];
     let stages = chain.stages.iter().map(|stage| &net.layers[stage.layers[0]]);
     let magnitudes = map.factor.iter().map(|factor| factor.abs()).filter(|&factor| factor > 0.0);
@@ -166,7 +168,7 @@ fn account(net: &Net, chain: &Chain, map: &Map) -> FoldedLayer {
 }
 
 /// Takes what the model holds for the layers that are gone out of it.
-fn remove_records(net: &Net, model: &Model, chains: &[Chain], edits: &mut ModelEdits<'_>) {
+fn remove_model_layers(net: &Net, model: &Model, chains: &[Chain], edits: &mut ModelEdits<'_>) {
     let gone: HashSet<usize> =
         chains.iter().flat_map(|chain| &chain.stages).flat_map(|stage| stage.layers.iter().copied()).collect();
     let (gone, stay): (Vec<_>, Vec<_>) = net.layers.iter().enumerate().partition(|(number, _)| gone.contains(number));

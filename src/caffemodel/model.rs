@@ -5,8 +5,11 @@ use std::ops::Range;
 use bstr::{BStr, BString, ByteSlice};
 
 use super::blob::{self, Header, Values};
-use super::wire::{Damage, Fields, Value};
-use super::{Error, old_types};
+use super::error::Error;
+use super::old_types;
+use super::wire::{Fields, Malformed, Value};
+use crate::prototxt::has_weights;
+use crate::prototxt::net::Net;
 
 /// Field numbers of NetParameter.
 pub(super) mod net {
@@ -93,13 +96,13 @@ impl Model {
     /// # Errors
     /// [`Error::NotAModel`] where the bytes are something else, or a model that is damaged or cut off.
     pub fn parse(source: Vec<u8>) -> Result<Model, Error> {
-        if let Some(what) = something_else(&source) {
+        if let Some(what) = other_format(&source) {
             return Err(Error::NotAModel(what.to_owned()));
         }
         let mut name = BString::default();
         let (mut today, mut before) = (Vec::new(), Vec::new());
         for field in Fields::of(&source) {
-            let field = field.map_err(|Damage { at }| damaged(&source, at))?;
+            let field = field.map_err(|Malformed { at }| damaged(&source, at))?;
             let at = field.range.start;
             match (field.number, field.value) {
                 (net::NAME, Value::Bytes(text)) => name = text.into(),
@@ -163,10 +166,31 @@ impl Model {
         }
         Ok(blob::read_values(&self.source[message.clone()], header.stored))
     }
+
+    /// Whether this is a model of a net, and one that can be changed.
+    pub(super) fn check_editable_for(&self, net: &Net) -> Result<(), Error> {
+        if self.is_old() { Err(Error::OldModel) } else { self.check_matches(net) }
+    }
+
+    /// Whether this is a model of a net: one may lack a layer that the net has got since, but not most of them.
+    pub(super) fn check_matches(&self, net: &Net) -> Result<(), Error> {
+        let weighted = || net.layers.iter().filter(|layer| has_weights(&layer.kind));
+        let known = weighted().filter(|layer| self.with_blobs(&layer.name).next().is_some()).count();
+        let any = net.layers.iter().any(|layer| self.with_blobs(&layer.name).next().is_some());
+        if any && 2 * known >= weighted().count() {
+            return Ok(());
+        }
+        let names = self.layers().iter().filter(|layer| !layer.blobs.is_empty()).map(|layer| layer.name.to_string());
+        let mut names: Vec<String> = names.collect();
+        if names.len() > 3 {
+            names.splice(3.., ["…".to_owned()]);
+        }
+        Err(Error::WrongNet(names.join(", ")))
+    }
 }
 
 /// What a file is that is no caffemodel, where its first bytes tell.
-fn something_else(source: &[u8]) -> Option<&'static str> {
+fn other_format(source: &[u8]) -> Option<&'static str> {
     let start = &source[..source.len().min(SAMPLE)];
     let is_text = |bytes: &[u8]| {
         let cut_off = bytes.len().saturating_sub(3);

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use bstr::BString;
 
-use super::Error;
-use super::affine::{Places, the_record, usable_maps};
+use super::affine::{ChannelRuns, foldable_maps, unique_layer};
 use super::blob::Values;
 use super::edit::ModelEdits;
+use super::error::Error;
 use super::model::Model;
 use crate::prototxt::fold::{self, Chain, Chains};
 use crate::prototxt::net::Net;
@@ -45,19 +45,19 @@ pub struct QuantisedModel<'m> {
 /// Values of double precision are rounded to single first, as Caffe does when it loads them.
 ///
 /// # Errors
-/// [`Error::Net`] for a document that is no net of today's form; [`Error::OldModel`], [`Error::Strangers`];
+/// [`Error::Net`] for a document that is no net of today's form; [`Error::OldModel`], [`Error::WrongNet`];
 /// [`Error::Blob`] for weights that cannot be read; [`Error::TwoWidths`].
 pub fn quantise<'m>(document: &Document, model: &'m Model, otherwise: Bits) -> Result<QuantisedModel<'m>, Error> {
     let found = fold::chains(document)?;
     let net = &found.net;
-    model.is_for(net)?;
+    model.check_editable_for(net)?;
     let chosen = weight_bits(document, net, otherwise)?;
     let mut result = QuantisedModel { model: ModelEdits::new(model), layers: Vec::new(), warnings: Vec::new() };
     if chosen.iter().any(|choice| choice.is_folded) {
-        result.warnings.extend(found.left.iter().map(|left| not_folded(net, left.layer, &left.reason)));
+        result.warnings.extend(found.left.iter().map(|left| not_folded_warning(net, left.layer, &left.reason)));
     }
     let as_they_are = chosen.iter().filter(|choice| !choice.is_folded).map(|choice| choice.layer);
-    result.warnings.extend(fold_first(&found, as_they_are));
+    result.warnings.extend(fold_first_warning(&found, as_they_are));
     let mut done: HashMap<&BString, Bits> = HashMap::new();
     for WeightBits { layer: number, bits, is_folded } in chosen {
         let layer = &net.layers[number];
@@ -67,38 +67,38 @@ pub fn quantise<'m>(document: &Document, model: &'m Model, otherwise: Bits) -> R
             Some(before) if before == bits => continue,
             Some(_) => return Err(Error::TwoWidths(layer.name.clone())),
         }
-        let records: Vec<usize> = model.with_blobs(&layer.name).collect();
-        if records.is_empty() {
+        let model_layers: Vec<usize> = model.with_blobs(&layer.name).collect();
+        if model_layers.is_empty() {
             result.warnings.push(format!("the weights file has nothing for `{}`", layer.name));
         }
         let chain = found.chains.iter().find(|chain| is_folded && chain.layer == number);
-        for record in records {
+        for model_layer in model_layers {
             let factors = chain.and_then(|chain| match factors(model, net, chain) {
                 Ok(factors) => Some(factors),
                 Err(reason) => {
-                    result.warnings.push(not_folded(net, chain.stages[0].layers[0], &reason));
+                    result.warnings.push(not_folded_warning(net, chain.stages[0].layers[0], &reason));
                     None
                 }
             });
-            let (weights, delta) = quantise_blob(model, record, bits, factors.as_ref())?;
-            result.model.replace(record, 0, weights);
+            let (weights, delta) = quantise_blob(model, model_layer, bits, factors.as_ref())?;
+            result.model.replace(model_layer, 0, weights);
             let (name, kind) = (layer.name.clone(), layer.kind.clone());
             result.layers.push(QuantisedLayer { name, kind, bits, delta, is_folded: factors.is_some() });
         }
     }
-    result.warnings.extend(shared_unequally(net, &done));
+    result.warnings.extend(unequal_sharing_warnings(net, &done));
     Ok(result)
 }
 
 /// The factor of each channel, and which weights are its.
 struct Factors {
     factors: Vec<f32>,
-    places: Places,
+    places: ChannelRuns,
 }
 
 /// The NNIE's compiler folds what there is to fold before it quantises weights: where some of `layers` have such chains,
 /// their weights are not those that the chip will have.
-pub fn fold_first(found: &Chains, layers: impl IntoIterator<Item = usize>) -> Option<String> {
+pub fn fold_first_warning(found: &Chains, layers: impl IntoIterator<Item = usize>) -> Option<String> {
     let names: Vec<String> = layers
         .into_iter()
         .filter(|&layer| found.chains.iter().any(|chain| chain.layer == layer))
@@ -113,26 +113,31 @@ pub fn fold_first(found: &Chains, layers: impl IntoIterator<Item = usize>) -> Op
 }
 
 /// Weights are quantised as they are where a net asks for more.
-fn not_folded(net: &Net, layer: usize, reason: &str) -> String {
+fn not_folded_warning(net: &Net, layer: usize, reason: &str) -> String {
     format!("`{}` is not folded in: {reason}", net.layers[layer].name)
 }
 
 /// The factors of a chain, where Caffe would fold it now.
 fn factors(model: &Model, net: &Net, chain: &Chain) -> Result<Factors, String> {
-    let record = the_record(model, &net.layers[chain.layer].name)?;
-    let (maps, reason) = usable_maps(model, net, chain, record);
+    let model_layer = unique_layer(model, &net.layers[chain.layer].name)?;
+    let (maps, reason) = foldable_maps(model, net, chain, model_layer);
     if let Some(reason) = reason {
         return Err(reason);
     }
     let map = maps.into_iter().reduce(|map, next| map.then(&next)).filter(|map| map.is_trained);
     let map = map.ok_or("its statistics are not trained")?;
-    let blob = &model.layers()[record].blobs[0];
-    let places = Places::new(chain.layout, blob.shape(), blob.count(), map.factor.len());
+    let blob = &model.layers()[model_layer].blobs[0];
+    let places = ChannelRuns::new(chain.layout, blob.shape(), blob.count(), map.factor.len());
     Ok(Factors { factors: map.factor.iter().map(|&factor| factor as f32).collect(), places })
 }
 
-fn quantise_blob(model: &Model, record: usize, bits: Bits, folding: Option<&Factors>) -> Result<(Values, i32), Error> {
-    let stored = model.values(record, 0)?;
+fn quantise_blob(
+    model: &Model,
+    model_layer: usize,
+    bits: Bits,
+    folding: Option<&Factors>,
+) -> Result<(Values, i32), Error> {
+    let stored = model.values(model_layer, 0)?;
     let is_double = matches!(stored, Values::F64(_));
     let mut weights = stored.into_f32();
     let mut param = Param::default();
@@ -163,7 +168,7 @@ fn quantise_blob(model: &Model, record: usize, bits: Bits, folding: Option<&Fact
 
 /// Layers that share their weights by a parameter's name, of which some are quantised otherwise than others: a file
 /// has them once for each layer, and Caffe takes the last.
-fn shared_unequally(net: &Net, done: &HashMap<&BString, Bits>) -> Vec<String> {
+fn unequal_sharing_warnings(net: &Net, done: &HashMap<&BString, Bits>) -> Vec<String> {
     let mut by_param: HashMap<&BString, &BString> = HashMap::new();
     let mut warnings = Vec::new();
     for layer in &net.layers {

@@ -2,16 +2,16 @@
 
 use bstr::BString;
 
-use super::Error;
+use super::error::Error;
 use super::model::Model;
-use super::quantise::fold_first;
+use super::quantise::fold_first_warning;
 use crate::prototxt::net::{Net, Producer};
 use crate::prototxt::{COMPUTED, Document, QUANT, fold, has_weights, weight_bits};
 use crate::quant::{self, Bits, Mode, Param};
 
 /// What a blob's values are.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Spread {
+pub struct Statistics {
     /// The smallest value; 0 for none.
     pub min: f32,
     /// The largest.
@@ -26,44 +26,44 @@ pub struct Spread {
     pub not_finite: usize,
 }
 
-impl Spread {
+impl Statistics {
     /// Of these values.
-    pub fn of(values: &[f32]) -> Spread {
-        let mut spread = Spread::default();
+    pub fn of(values: &[f32]) -> Statistics {
+        let mut statistics = Statistics::default();
         let mut finite = values.iter().copied().filter(|value| value.is_finite()).peekable();
-        let Some(&first) = finite.peek() else { return Spread { not_finite: values.len(), ..spread } };
-        (spread.min, spread.max) = (first, first);
+        let Some(&first) = finite.peek() else { return Statistics { not_finite: values.len(), ..statistics } };
+        (statistics.min, statistics.max) = (first, first);
         let mut smallest = f32::INFINITY;
         let mut count = 0;
         for value in finite {
             count += 1;
-            spread.min = spread.min.min(value);
-            spread.max = spread.max.max(value);
+            statistics.min = statistics.min.min(value);
+            statistics.max = statistics.max.max(value);
             if value == 0.0 {
-                spread.zeros += 1;
+                statistics.zeros += 1;
             } else {
                 smallest = smallest.min(value.abs());
             }
         }
-        spread.not_finite = values.len() - count;
-        spread.abs_max = spread.max.max(-spread.min);
-        if spread.abs_max > 0.0 {
-            spread.octaves = (f64::from(spread.abs_max) / f64::from(smallest)).log2();
+        statistics.not_finite = values.len() - count;
+        statistics.abs_max = statistics.max.max(-statistics.min);
+        if statistics.abs_max > 0.0 {
+            statistics.octaves = (f64::from(statistics.abs_max) / f64::from(smallest)).log2();
         }
-        spread
+        statistics
     }
 }
 
 /// A scale: the codes of a width.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Range {
+pub struct QuantRange {
     /// The width.
     pub bits: Bits,
     /// The code of the smallest magnitude.
     pub delta: i32,
 }
 
-impl Range {
+impl QuantRange {
     /// The smallest positive magnitude.
     pub fn smallest(self) -> f64 {
         self.bits.format().value_f64(self.delta)
@@ -78,27 +78,27 @@ impl Range {
 
 /// What quantising makes of values by their own range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Use {
+pub struct QuantisedFit {
     /// The range.
-    pub range: Range,
+    pub range: QuantRange,
     /// Values that are not 0 and become 0.
     pub flushed: usize,
     /// Values that are more than half a step above the largest magnitude.
     pub saturated: usize,
 }
 
-impl Use {
+impl QuantisedFit {
     /// Of these values, in `bits`.
-    pub fn of(values: &[f32], bits: Bits) -> Use {
+    pub fn of(values: &[f32], bits: Bits) -> QuantisedFit {
         let mut param = Param::default();
         let mut quantised = values.to_vec();
         quant::quantise(&mut quantised, bits, Mode::Init, &mut param);
-        let range = Range { bits, delta: param.delta };
+        let range = QuantRange { bits, delta: param.delta };
         let half_a_step = (0.5 / f64::from(bits.format().steps())).exp2();
         let limit = range.largest() * half_a_step;
         let flushed = values.iter().zip(&quantised).filter(|(value, code)| **value != 0.0 && **code == 0.0).count();
         let saturated = values.iter().filter(|value| f64::from(value.abs()) > limit).count();
-        Use { range, flushed, saturated }
+        QuantisedFit { range, flushed, saturated }
     }
 }
 
@@ -110,9 +110,9 @@ pub struct BlobInfo {
     /// How many values.
     pub count: usize,
     /// What they are; `None` where the file does not hold as many as the shape asks for.
-    pub spread: Option<Spread>,
+    pub statistics: Option<Statistics>,
     /// For weights that the NNIE quantises: in 8 and in 16 bit.
-    pub uses: Option<[Use; 2]>,
+    pub fits: Option<[QuantisedFit; 2]>,
 }
 
 /// A layer that has blobs.
@@ -125,7 +125,7 @@ pub struct LayerInfo {
     /// Its blobs.
     pub blobs: Vec<BlobInfo>,
     /// A Quant layer's ranges, one for each of its bottoms; `None` for one that has seen no data.
-    pub ranges: Vec<Option<Range>>,
+    pub ranges: Vec<Option<QuantRange>>,
 }
 
 /// Looks at every layer that has blobs.
@@ -140,8 +140,8 @@ pub fn info(model: &Model) -> Vec<LayerInfo> {
                 BlobInfo {
                     shape: blob.shape().to_vec(),
                     count: blob.count(),
-                    spread: values.as_deref().map(Spread::of),
-                    uses: weights.map(|values| [Bits::Eight, Bits::Sixteen].map(|bits| Use::of(values, bits))),
+                    statistics: values.as_deref().map(Statistics::of),
+                    fits: weights.map(|values| [Bits::Eight, Bits::Sixteen].map(|bits| QuantisedFit::of(values, bits))),
                 }
             });
             let ranges = if layer.kind == QUANT { stored_ranges(model, number) } else { Vec::new() };
@@ -151,12 +151,12 @@ pub fn info(model: &Model) -> Vec<LayerInfo> {
 }
 
 /// A Quant layer's blob has a row (bits, delta) for each bottom; bits is 0 where no range has been seen.
-fn stored_ranges(model: &Model, layer: usize) -> Vec<Option<Range>> {
+fn stored_ranges(model: &Model, layer: usize) -> Vec<Option<QuantRange>> {
     let values = model.values(layer, 0).map(|values| values.into_f32()).unwrap_or_default();
     let rows = values.as_chunks::<2>().0.iter();
     rows.map(|&[bits, delta]| {
         let bits = Bits::from_number(bits as u32)?;
-        Some(Range { bits, delta: delta as i32 }).filter(|range| bits.format().contains(range.delta))
+        Some(QuantRange { bits, delta: delta as i32 }).filter(|range| bits.format().contains(range.delta))
     })
     .collect()
 }
@@ -169,7 +169,7 @@ pub struct DataRange {
     /// The blob that it quantises: what the net for the compiler has in its place.
     pub blob: BString,
     /// What training has stored; `None` where it has not.
-    pub range: Option<Range>,
+    pub range: Option<QuantRange>,
     /// The NNIE layers that read it.
     pub feeds: Vec<BString>,
 }
@@ -182,9 +182,9 @@ pub struct WeightRange {
     /// Its type.
     pub kind: BString,
     /// Where the chip puts them.
-    pub range: Range,
+    pub range: QuantRange,
     /// What they are.
-    pub spread: Spread,
+    pub statistics: Statistics,
 }
 
 /// The parameters of a net's quantisation.
@@ -201,31 +201,31 @@ pub struct Parameters {
 /// Reads the stored ranges of a net's Quant layers, and takes those of its weights.
 ///
 /// # Errors
-/// [`Error::Net`] for a document that is no net of today's form; [`Error::Strangers`]; [`Error::Blob`] for weights
+/// [`Error::Net`] for a document that is no net of today's form; [`Error::WrongNet`]; [`Error::Blob`] for weights
 /// that cannot be read.
 pub fn parameters(document: &Document, model: &Model, otherwise: Bits) -> Result<Parameters, Error> {
     let found = fold::chains(document)?;
     let net = &found.net;
-    model.is_of(net)?;
+    model.check_matches(net)?;
     let mut result = Parameters { data: data_ranges(net, model), weights: Vec::new(), warnings: Vec::new() };
     let choices = weight_bits(document, net, otherwise)?;
-    result.warnings.extend(fold_first(&found, choices.iter().map(|choice| choice.layer)));
+    result.warnings.extend(fold_first_warning(&found, choices.iter().map(|choice| choice.layer)));
     for choice in choices {
         let layer = &net.layers[choice.layer];
         if result.weights.iter().any(|known| known.layer == layer.name) {
             continue;
         }
-        let Some(record) = model.with_blobs(&layer.name).last() else {
+        let Some(model_layer) = model.with_blobs(&layer.name).last() else {
             result.warnings.push(format!("the weights file has nothing for `{}`", layer.name));
             continue;
         };
-        let values = model.values(record, 0)?.into_f32();
+        let values = model.values(model_layer, 0)?.into_f32();
         let delta = quant::delta_of(&values, choice.bits);
         result.weights.push(WeightRange {
             layer: layer.name.clone(),
             kind: layer.kind.clone(),
-            range: Range { bits: choice.bits, delta },
-            spread: Spread::of(&values),
+            range: QuantRange { bits: choice.bits, delta },
+            statistics: Statistics::of(&values),
         });
     }
     let unseen = result.data.iter().filter(|data| data.range.is_none());
@@ -242,8 +242,8 @@ fn data_ranges(net: &Net, model: &Model) -> Vec<DataRange> {
     let wiring = net.wiring();
     let mut found: Vec<DataRange> = Vec::new();
     for (number, layer) in net.layers.iter().enumerate().filter(|(_, layer)| layer.kind == QUANT) {
-        let record = model.with_blobs(&layer.name).last();
-        let stored = record.map(|record| stored_ranges(model, record)).unwrap_or_default();
+        let model_layer = model.with_blobs(&layer.name).last();
+        let stored = model_layer.map(|model_layer| stored_ranges(model, model_layer)).unwrap_or_default();
         for (pair, blob) in layer.bottoms.iter().enumerate() {
             let readers = wiring.readers(Producer::Top { layer: number, top: pair }).iter();
             let readers = readers.map(|&(reader, _)| &net.layers[reader]);
@@ -274,21 +274,21 @@ mod tests {
 
     #[test]
     fn a_spread_passes_over_what_is_not_finite() {
-        let spread = Spread::of(&[0.5, f32::NAN, -4.0, 0.0, f32::INFINITY, 0.25]);
-        let expected = Spread { min: -4.0, max: 0.5, abs_max: 4.0, octaves: 4.0, zeros: 1, not_finite: 2 };
-        assert_eq!(spread, expected);
-        assert_eq!(Spread::of(&[f32::NAN]), Spread { not_finite: 1, ..Spread::default() });
-        assert_eq!(Spread::of(&[0.0, 0.0]), Spread { zeros: 2, ..Spread::default() });
-        assert_eq!(Spread::of(&[]), Spread::default());
+        let statistics = Statistics::of(&[0.5, f32::NAN, -4.0, 0.0, f32::INFINITY, 0.25]);
+        let expected = Statistics { min: -4.0, max: 0.5, abs_max: 4.0, octaves: 4.0, zeros: 1, not_finite: 2 };
+        assert_eq!(statistics, expected);
+        assert_eq!(Statistics::of(&[f32::NAN]), Statistics { not_finite: 1, ..Statistics::default() });
+        assert_eq!(Statistics::of(&[0.0, 0.0]), Statistics { zeros: 2, ..Statistics::default() });
+        assert_eq!(Statistics::of(&[]), Statistics::default());
     }
 
     #[test]
     fn a_use_counts_what_the_format_cannot_hold() {
         // The top step is 8; of the magnitudes 2^(q/16) it takes what is under 8 * 2^(1/32), and 8.3 is above.
-        let found = Use::of(&[8.3, -8.1, 8.0, 0.03, 1e-9, -1e-9, 0.0], Bits::Eight);
+        let found = QuantisedFit::of(&[8.3, -8.1, 8.0, 0.03, 1e-9, -1e-9, 0.0], Bits::Eight);
         assert_eq!((found.range.delta, found.flushed, found.saturated), (48 - 127, 2, 1));
         assert_eq!((found.range.largest(), found.range.smallest()), (8.0, (-79f64 / 16.0).exp2()));
-        let fine = Use::of(&[8.3, -8.1, 8.0, 0.03, 1e-9], Bits::Sixteen);
+        let fine = QuantisedFit::of(&[8.3, -8.1, 8.0, 0.03, 1e-9], Bits::Sixteen);
         assert_eq!((fine.flushed, fine.saturated), (1, 1));
     }
 }

@@ -35,7 +35,7 @@ impl Field<'_> {
 
 /// Bytes that are not the fields of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Damage {
+pub struct Malformed {
     /// Where the field starts that does not fit.
     pub at: usize,
 }
@@ -82,7 +82,7 @@ fn take_chunk<'a, const N: usize>(rest: &mut &'a [u8]) -> Option<&'a [u8; N]> {
 }
 
 impl<'a> Iterator for Fields<'a> {
-    type Item = Result<Field<'a>, Damage>;
+    type Item = Result<Field<'a>, Malformed>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.at == self.message.len() {
@@ -91,7 +91,7 @@ impl<'a> Iterator for Fields<'a> {
         let start = self.at;
         Some(self.read().ok_or_else(|| {
             self.at = self.message.len();
-            Damage { at: start }
+            Malformed { at: start }
         }))
     }
 }

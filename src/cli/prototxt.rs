@@ -86,14 +86,14 @@ struct Check {
     select: Select,
     /// What the net is for: training with Quant layers, or the NNIE compiler, which knows none.
     #[arg(long, value_enum, default_value = "train")]
-    target: For,
+    target: TargetArg,
     /// Print JSON.
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
-enum For {
+enum TargetArg {
     Train,
     Compiler,
 }
@@ -108,7 +108,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     match &arguments.command {
         Command::AddQuant(arguments) => add(arguments),
         Command::StripQuant(arguments) => strip(arguments),
-        Command::Check(arguments) => look(arguments),
+        Command::Check(arguments) => check_net(arguments),
     }
 }
 
@@ -143,13 +143,13 @@ fn strip(arguments: &Strip) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn look(arguments: &Check) -> anyhow::Result<ExitCode> {
+fn check_net(arguments: &Check) -> anyhow::Result<ExitCode> {
     let selection = arguments.select.selection()?;
     let document = parse(&arguments.input)?;
     let name = io::name(&arguments.input);
     let target = match arguments.target {
-        For::Train => Target::Train,
-        For::Compiler => Target::Compiler,
+        TargetArg::Train => Target::Train,
+        TargetArg::Compiler => Target::Compiler,
     };
     let report = check(&document, &selection, target).map_err(|error| named(error, &name))?;
     let mut out = stdout().lock();

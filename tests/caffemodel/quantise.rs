@@ -128,17 +128,14 @@ fn ranges_of_data_and_weights() {
     let layers: Vec<_> = found.weights.iter().map(|w| (w.layer.to_string(), w.range.bits.number())).collect();
     assert_eq!(layers, [("conv".into(), 8), ("deep_hp".into(), 16), ("own".into(), 16), ("custom".into(), 8)]);
     // floor(16 log2(1.23)) is 4.
-    assert_eq!((found.weights[0].range.delta, found.weights[0].spread.abs_max), (4 - 127, 1.23));
+    assert_eq!((found.weights[0].range.delta, found.weights[0].statistics.abs_max), (4 - 127, 1.23));
     assert!(found.warnings.is_empty());
     let mut unseen = layer("q", "Quant", &[blob(&[1, 2], &[0.0, 0.0])]);
     for name in ["conv", "own"] {
         unseen.extend(layer(name, "", &[blob(&[1], &[1.0])]));
     }
     // Half of the layers with weights may be new.
-    assert!(matches!(
-        parameters(&document(NET), &parse(layer("conv", "", &[])), Bits::Eight),
-        Err(Error::Strangers(_))
-    ));
+    assert!(matches!(parameters(&document(NET), &parse(layer("conv", "", &[])), Bits::Eight), Err(Error::WrongNet(_))));
     let unseen = parse(unseen);
     let found = parameters(&document(NET), &unseen, Bits::Eight).unwrap();
     assert_eq!(found.data[0].range, None);

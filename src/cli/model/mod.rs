@@ -1,6 +1,6 @@
 //! `gfpq model …`.
 
-mod answers;
+mod output;
 
 use std::io::{Write, stdout};
 use std::path::{Path, PathBuf};
@@ -158,8 +158,8 @@ fn show_info(arguments: &Info) -> anyhow::Result<()> {
     let layers = info(&model);
     let mut out = stdout().lock();
     match arguments.json {
-        true => writeln!(out, "{:#}", answers::info_json(&model, &layers))?,
-        false => answers::print_info(&mut out, &io::name(&arguments.input), &model, &layers)?,
+        true => writeln!(out, "{:#}", output::info_json(&model, &layers))?,
+        false => output::print_info(&mut out, &io::name(&arguments.input), &model, &layers)?,
     }
     Ok(())
 }
@@ -173,8 +173,8 @@ fn fold_model(arguments: &Fold) -> anyhow::Result<()> {
     weights.commit()?;
     net.commit()?;
     match arguments.json {
-        true => writeln!(stdout(), "{:#}", answers::fold_json(&folded))?,
-        false => answers::report_fold(&io::name(&arguments.inputs.net), &folded),
+        true => writeln!(stdout(), "{:#}", output::fold_json(&folded))?,
+        false => output::report_fold(&io::name(&arguments.inputs.net), &folded),
     }
     Ok(())
 }
@@ -186,8 +186,8 @@ fn quantise_model(arguments: &Quantize) -> anyhow::Result<()> {
     arguments.inputs.warn(&quantised.warnings);
     io::Staged::new(&arguments.out_weights, |out| quantised.model.write_to(out))?.commit()?;
     match arguments.json {
-        true => writeln!(stdout(), "{:#}", answers::quantise_json(&quantised))?,
-        false => answers::report_quantised(&io::name(&arguments.inputs.weights), &quantised),
+        true => writeln!(stdout(), "{:#}", output::quantise_json(&quantised))?,
+        false => output::report_quantised(&io::name(&arguments.inputs.weights), &quantised),
     }
     Ok(())
 }
@@ -197,8 +197,8 @@ fn export(arguments: &Export) -> anyhow::Result<()> {
     let found = parameters(&document, &model, arguments.bits).with_context(|| arguments.inputs.names())?;
     arguments.inputs.warn(&found.warnings);
     let text = match arguments.format {
-        Format::Json => format!("{:#}\n", answers::parameters_json(&model, &found)),
-        Format::CalibrationTxt => answers::calibration(&found),
+        Format::Json => format!("{:#}\n", output::parameters_json(&model, &found)),
+        Format::CalibrationTxt => output::calibration(&found),
     };
     io::write(&arguments.output, text.as_bytes())
 }
