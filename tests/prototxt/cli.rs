@@ -1,28 +1,17 @@
 //! The program: standard streams, files, exit codes.
 
+#[path = "../support/program.rs"]
+mod program;
+
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use crate::{added, fixture};
+use program::stderr;
 
 fn gfpq(arguments: &[&str], input: &[u8]) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_gfpq"))
-        .arg("prototxt")
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // A program that refuses its arguments does not read: its closed pipe is no error here.
-    let _ = child.stdin.take().unwrap().write_all(input);
-    child.wait_with_output().unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
+    program::run(Path::new("."), &[&["prototxt"], arguments].concat(), input)
 }
 
 fn listing(folder: &Path) -> Vec<String> {
