@@ -1,4 +1,4 @@
-//! `gfpq info`.
+//! `gfpq info`: the version, the instruction set used on the CPU, and the GPUs.
 
 use std::io::{Write, stdout};
 use std::process::ExitCode;
@@ -54,7 +54,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The version of the compiler that makes a GPU's kernels, if one does.
+/// The version of the NVRTC that would compile the kernels for this GPU; `None` where the built-in PTX is used instead.
 fn nvrtc(device: &Device) -> Option<String> {
     Nvrtc::find(device.architecture).map(|nvrtc| nvrtc.version().to_owned()).ok()
 }

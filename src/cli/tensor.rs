@@ -1,4 +1,4 @@
-//! `gfpq tensor`: the quantiser on an array in NumPy's format.
+//! `gfpq tensor`: quantises an array in NumPy's .npy format.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,15 +11,15 @@ use crate::quant::{Bits, Element, Mode, Param, quantise};
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// A .npy file of float32 or float64 values, of any shape; `-` for standard input.
+    /// A .npy file of float32 or float64 values in any shape; `-` for standard input.
     input: PathBuf,
-    /// Where the quantised array goes, in the same type, shape and order.
+    /// The file to write the quantised array to, in the same type, shape and memory order; `-` for standard output.
     #[arg(short, long, default_value = "-")]
     output: PathBuf,
     /// Bit width, 8 or 16.
-    #[arg(long, default_value = "8", value_parser = super::bits)]
+    #[arg(long, default_value = "8", value_parser = super::args::bits)]
     bits: Bits,
-    /// The parameter's 16 bytes in hexadecimal, to quantise by that range [default: the array's own].
+    /// Quantise with this range: the parameter's 16 bytes in hexadecimal [default: the array's own range].
     #[arg(long, value_name = "HEX")]
     param: Option<String>,
     /// Print the range as JSON on standard error.
@@ -35,11 +35,13 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let bytes = io::read(&arguments.input)?;
     let name = io::name(&arguments.input);
     let file = NpyFile::new(bytes.as_slice()).with_context(|| format!("{name}: not a .npy file"))?;
-    let npyz::DType::Plain(kind) = file.dtype() else { bail!("{name}: a structured array; give float32 or float64") };
+    let npyz::DType::Plain(kind) = file.dtype() else {
+        bail!("{name}: a structured array; give an array of float32 or float64")
+    };
     let out = match (kind.type_char(), kind.size_field()) {
         (TypeChar::Float, 4) => requantise::<f32>(file, &name, arguments.bits, mode, &mut param)?,
         (TypeChar::Float, 8) => requantise::<f64>(file, &name, arguments.bits, mode, &mut param)?,
-        _ => bail!("{name}: an array of {}; give float32 or float64 (numpy: x.astype('f4'))", kind),
+        _ => bail!("{name}: an array of {}; give an array of float32 or float64 (in NumPy: x.astype('f4'))", kind),
     };
     io::write(&arguments.output, &out)?;
     let hex: String = param.to_bytes().iter().map(|byte| format!("{byte:02x}")).collect();

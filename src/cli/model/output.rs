@@ -1,4 +1,4 @@
-//! What `gfpq model` output: tables and JSON.
+//! The output of `gfpq model`: tables, JSON and summary lines.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -10,7 +10,7 @@ use crate::caffemodel::{Folded, LayerInfo, Model, Parameters, QuantRange, Quanti
 pub fn report_fold(name: &str, folded: &Folded<'_>) {
     let of_kind = |kind: &str| folded.layers.iter().flat_map(|layer| &layer.stages).filter(|(_, k)| k == kind).count();
     note!(
-        "{name}: {} BatchNorm and {} Scale layers folded into {} layers, {} left",
+        "{name}: {} BatchNorm and {} Scale layers folded into {} layers, {} not folded",
         of_kind("BatchNorm"),
         of_kind("Scale"),
         folded.layers.len(),
@@ -43,7 +43,7 @@ pub fn report_quantised(name: &str, quantised: &QuantisedModel<'_>) {
     let of = |bits: u32| quantised.layers.iter().filter(|layer| layer.bits.number() == bits).count();
     let folded = quantised.layers.iter().filter(|layer| layer.is_folded).count();
     let folded = if folded > 0 { format!("; {folded} with BatchNorm folded in") } else { String::new() };
-    note!("{name}: weights of {} layers quantised in 8 bit, of {} in 16{folded}", of(8), of(16));
+    note!("{name}: weights of {} layers quantised in 8 bit and of {} layers in 16 bit{folded}", of(8), of(16));
 }
 
 pub fn quantise_json(quantised: &QuantisedModel<'_>) -> Value {
@@ -96,7 +96,7 @@ fn range_json(range: QuantRange) -> Value {
     })
 }
 
-/// A line for each blob; shares are of all its values.
+/// Prints one line for each blob; percentages are of all the blob's values.
 pub fn print_info(out: &mut impl Write, name: &str, model: &Model, layers: &[LayerInfo]) -> io::Result<()> {
     let heads = [
         "layer",
@@ -154,7 +154,7 @@ pub fn print_info(out: &mut impl Write, name: &str, model: &Model, layers: &[Lay
     writeln!(out, "{name}: {} layers, {} of them with blobs{old}; {values} values", model.layers().len(), layers.len())
 }
 
-/// What a table's line says at its end: a Quant's ranges, or what is wrong with the values.
+/// The last column of a blob's line: a Quant layer's ranges, or what is wrong with the values.
 fn note(layer: &LayerInfo, index: usize) -> String {
     let ranges = layer.ranges.iter().map(|range| match range {
         Some(range) => format!("{} bit, {:.3e} to {:.4}", range.bits.number(), range.smallest(), range.largest()),
@@ -191,7 +191,7 @@ pub fn parameters_json(model: &Model, found: &Parameters) -> Value {
     })
 }
 
-/// A line for each blob, its fields apart by tabs; `-` for what is not known.
+/// The table of `--format calibration-txt`: one line for each blob, fields separated by tabs, `-` for unknown values.
 pub fn calibration(found: &Parameters) -> String {
     let mut text = String::from(
         "# what, name, bits, largest magnitude of the chip's numbers, delta, and who computes with it:\n\
