@@ -4,36 +4,38 @@ use bstr::BString;
 
 use crate::prototxt::EditError;
 
-/// Why a model could not be read, or not be changed.
+/// Why a model could not be read or changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// Bytes that are something else, or damaged.
+    /// The bytes are of another file format, damaged or cut off; the string says which.
     #[error("not a caffemodel: {0}")]
     NotAModel(String),
-    /// A model of Caffe's old form, which can be read only.
+    /// The model has V0 or V1 layers, which can be read but not changed.
     #[error(
-        "its `layers` are Caffe's old form: run Caffe's own `upgrade_net_proto_binary IN OUT` first, and use its output"
+        "its `layers` are in Caffe's old format: run Caffe's own `upgrade_net_proto_binary IN OUT` first, and use OUT"
     )]
     OldModel,
-    /// A blob without the values it should have.
+    /// A blob does not hold as many values as its shape asks for.
     #[error("blob {blob} of layer `{layer}` cannot be read: {reason}")]
     Blob {
-        /// The layer.
+        /// The name of the blob's layer.
         layer: BString,
-        /// Its number among the layer's.
+        /// The blob's index among the layer's blobs.
         blob: usize,
-        /// What is wrong.
+        /// What is wrong, for the message.
         reason: String,
     },
-    /// A model of another net.
+    /// The model belongs to another net; the string lists some of the model's layers.
     #[error(
-        "most layers of the net have no blobs in the weights file (whose layers are {0}): they are of different nets"
+        "the weights file belongs to a different net: it has no blobs for most of the net's layers (it has blobs for {0})"
     )]
     WrongNet(String),
-    /// A layer whose weights are to be quantised in both widths.
-    #[error("there are layers of the name `{0}` in both 8 and 16 bit, and they have the same weights: make them agree")]
+    /// Layers of this name share one blob of weights, and the net asks for both widths.
+    #[error(
+        "the net asks for both 8 and 16 bit for the layers named `{0}`, which share their weights: give them the same width"
+    )]
     TwoWidths(BString),
-    /// A document that is not the net wanted.
+    /// The document holds no net, several nets, or a net that cannot be used.
     #[error(transparent)]
     Net(#[from] EditError),
 }

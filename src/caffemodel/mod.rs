@@ -1,9 +1,11 @@
-//! Caffe's binary models: read, folded, quantised, measured; what a change does not touch keeps its bytes.
+//! Caffe's binary models (caffemodels): reading, folding, quantising and measuring them.
 //!
-//! A [`Model`] is its file's bytes and the places of layers and blobs in them, and [`ModelEdits`] writes them out again
-//! with some layers changed. Messages declared for a code generator would lose what they do not declare (forks add
-//! fields and layers), and would hold and copy hundreds of megabytes of values that nobody looks at. So only the wire
-//! format itself comes from a library, `prost`; the few field numbers needed are Caffe's own and never change.
+//! A [`Model`] keeps its file's bytes, and knows where in them the layers and blobs are. [`ModelEdits`] writes the file
+//! again with some layers changed; everything else keeps its bytes.
+//!
+//! Types generated from a caffe.proto would drop the fields that it does not declare (forks of Caffe add fields and
+//! layers), and would copy hundreds of megabytes of values that are never looked at. So only the wire format comes from
+//! a library, `prost`; the few field numbers used here are Caffe's and never change.
 
 mod affine;
 mod blob;

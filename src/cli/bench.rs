@@ -30,9 +30,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         counts = bench::COUNTS.into();
     }
     let widths = if arguments.bits.is_empty() { vec![Bits::Eight, Bits::Sixteen] } else { arguments.bits.clone() };
+
     // SAFETY: the user names this library in order to have its code executed, as the option's help says.
     let peer = arguments.against.as_deref().map(|path| unsafe { Peer::load(path) }).transpose()?;
     let (path, cores) = (arch::chosen().name(), rayon::current_num_threads());
+
     let mut out = stdout().lock();
     if arguments.json {
         let mut figures = Vec::new();

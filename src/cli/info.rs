@@ -18,6 +18,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let path = arch::chosen().name();
     let cores = rayon::current_num_threads();
     let gpu = cuda::devices();
+
     let mut out = stdout().lock();
     if arguments.json {
         let (devices, reason) = match &gpu {

@@ -146,7 +146,9 @@ fn check_net(arguments: &Check) -> anyhow::Result<ExitCode> {
         TargetArg::Train => Target::Train,
         TargetArg::Compiler => Target::Compiler,
     };
+
     let report = check(&document, &selection, target).map_err(|error| named(error, &name))?;
+
     let mut out = stdout().lock();
     let printed = match arguments.json {
         true => writeln!(out, "{:#}", as_json(&name, &report)),
@@ -183,6 +185,7 @@ fn print_table(out: &mut impl Write, name: &str, report: &Report) -> std::io::Re
         let layer = finding.layer.to_string();
         writeln!(out, "{severity:7}  line {line:>lines$}  {layer:layers$}  {}", finding.message)?;
     }
+
     let (errors, warnings) = (report.count(Severity::Error), report.count(Severity::Warning));
     let Report { layers, computed, quants, .. } = report;
     writeln!(
@@ -227,6 +230,7 @@ fn report_added(name: &str, result: &Quantised) {
         note!("{name}: no layers here, nothing to add; a solver's net is the file it names");
         return;
     }
+
     let mut widths: BTreeMap<u32, usize> = BTreeMap::new();
     for added in &result.added {
         *widths.entry(added.bits.number()).or_default() += 1;
@@ -239,6 +243,7 @@ fn report_added(name: &str, result: &Quantised) {
         let types = joined(result.fed.iter().map(|(kind, count)| format!("{count} {kind}")).collect());
         line.push_str(&format!(" ({widths}), feeding {types}"));
     }
+
     if result.moved > 0 {
         line.push_str(&format!("; {} moved up to an earlier reader", result.moved));
     }

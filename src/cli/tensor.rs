@@ -32,6 +32,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Some(hex) => (Mode::ApplyOnly, param_from_hex(hex)?),
         None => (Mode::Init, Param::default()),
     };
+
     let bytes = io::read(&arguments.input)?;
     let name = io::name(&arguments.input);
     let file = NpyFile::new(bytes.as_slice()).with_context(|| format!("{name}: not a .npy file"))?;
@@ -43,6 +44,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         (TypeChar::Float, 8) => requantise::<f64>(file, &name, arguments.bits, mode, &mut param)?,
         _ => bail!("{name}: an array of {}; give an array of float32 or float64 (in NumPy: x.astype('f4'))", kind),
     };
+
     io::write(&arguments.output, &out)?;
     let hex: String = param.to_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
     let bits = arguments.bits.number();
@@ -61,6 +63,7 @@ where
     let (shape, order) = (file.shape().to_vec(), file.order());
     let mut data: Vec<T> = file.into_vec().with_context(|| format!("{name}: damaged or cut off"))?;
     quantise(&mut data, bits, mode, param);
+
     let mut out = Vec::new();
     let options = npyz::WriteOptions::new().default_dtype().shape(&shape).order(order).writer(&mut out);
     let mut writer = options.begin_nd()?;

@@ -161,10 +161,12 @@ fn fold_model(arguments: &Fold) -> anyhow::Result<()> {
     check_outputs(&[&arguments.out_net, &arguments.out_weights], arguments.json)?;
     let (document, model) = arguments.inputs.read()?;
     let folded = fold(&document, &model).with_context(|| arguments.inputs.names())?;
+
     let weights = io::Staged::new(&arguments.out_weights, |out| folded.model.write_to(out))?;
     let net = io::Staged::new(&arguments.out_net, |out| out.write_all(&folded.net))?;
     weights.commit()?;
     net.commit()?;
+
     match arguments.json {
         true => writeln!(stdout(), "{:#}", output::fold_json(&folded))?,
         false => output::report_fold(&io::name(&arguments.inputs.net), &folded),

@@ -63,6 +63,7 @@ pub fn info_json(model: &Model, layers: &[LayerInfo]) -> Value {
             "largest": fit.range.largest(), "flushed_to_zero": fit.flushed, "saturated": fit.saturated,
         })
     };
+
     let shown = layers.iter().map(|layer| {
         let blobs = layer.blobs.iter().map(|blob| {
             let fits = blob.fits.iter().flatten().map(fit_json).collect::<Vec<_>>();
@@ -112,6 +113,7 @@ pub fn print_info(out: &mut impl Write, name: &str, model: &Model, layers: &[Lay
         "saturated",
         "",
     ];
+
     let mut rows = vec![heads.map(str::to_owned).to_vec()];
     for layer in layers {
         for (index, blob) in layer.blobs.iter().enumerate() {
@@ -120,6 +122,7 @@ pub fn print_info(out: &mut impl Write, name: &str, model: &Model, layers: &[Lay
                 0 => vec![layer.name.to_string(), layer.kind.to_string()],
                 _ => vec![String::new(); 2],
             };
+
             row.extend([shape, blob.count.to_string()]);
             match &blob.statistics {
                 Some(statistics) => {
@@ -132,11 +135,13 @@ pub fn print_info(out: &mut impl Write, name: &str, model: &Model, layers: &[Lay
                 let share = |count: usize| format!("{:.2}%", 100.0 * count as f64 / blob.count.max(1) as f64);
                 row.extend([share(fit.flushed), share(fit.saturated)]);
             }
+
             row.resize(heads.len(), String::new());
             row[heads.len() - 1] = note(layer, index);
             rows.push(row);
         }
     }
+
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..heads.len()).map(width).collect();
     for row in &rows {
@@ -149,6 +154,7 @@ pub fn print_info(out: &mut impl Write, name: &str, model: &Model, layers: &[Lay
         }
         writeln!(out, "{}", line.trim_end())?;
     }
+
     let values: usize = layers.iter().flat_map(|layer| &layer.blobs).map(|blob| blob.count).sum();
     let old = if model.is_old() { ", Caffe's old form" } else { "" };
     writeln!(out, "{name}: {} layers, {} of them with blobs{old}; {values} values", model.layers().len(), layers.len())
@@ -206,6 +212,7 @@ pub fn calibration(found: &Parameters) -> String {
             None => writeln!(text, "{what}\t{name}\t-\t-\t-\t{who}"),
         };
     };
+
     for data in &found.data {
         let feeds: Vec<String> = data.feeds.iter().map(ToString::to_string).collect();
         let feeds = if feeds.is_empty() { "-".to_owned() } else { feeds.join(",") };
