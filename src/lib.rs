@@ -1,7 +1,11 @@
-//! The GFPQ quantiser of HiSilicon's NNIE, and what puts it into Caffe.
+//! The GFPQ quantiser of HiSilicon's NNIE, and the tools that add it to Caffe.
 //!
-//! A folder is a capability, and knows only those below it: `cli` → `patch`, `caffemodel` → `prototxt` →
-//! `quant`; `bench` → `quant`; `ffi` → `cuda`, `quant`; `cuda` → `quant`.
+//! Each folder is one capability. A folder uses only these others:
+//!
+//! - `cli`: `bench`, `caffemodel`, `cuda`, `patch`, `prototxt`, `quant`;
+//! - `caffemodel`: `prototxt`, `quant`;
+//! - `ffi`: `cuda`, `quant`;
+//! - `prototxt`, `bench` and `cuda`: `quant`.
 
 pub mod bench;
 pub mod caffemodel;

@@ -1,3 +1,5 @@
+//! The program `gfpq`; its commands are in [`gfpq::cli`].
+
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -1,4 +1,4 @@
-//! What the BatchNorm and Scale layers of a chain do to each channel, read from the model.
+//! The affine map per channel that the BatchNorm and Scale layers of a chain compute, read from the model.
 
 use bstr::BString;
 
@@ -7,18 +7,20 @@ use super::model::Model;
 use crate::prototxt::fold::{Affine, Chain, Layout};
 use crate::prototxt::net::Net;
 
-/// `y = factor x + offset` for each channel.
+/// `y = factor x + offset`, with a factor and an offset for each channel.
 #[derive(Clone, Debug)]
-pub struct Map {
+pub struct ChannelMap {
+    /// The factors, by channel.
     pub factor: Vec<f64>,
+    /// The offsets, by channel.
     pub offset: Vec<f64>,
-    /// False for a BatchNorm that has never seen a batch.
+    /// False if a BatchNorm in it has not accumulated the statistics of any batch.
     pub is_trained: bool,
 }
 
-impl Map {
-    /// This map, then `next`.
-    pub fn then(mut self, next: &Map) -> Map {
+impl ChannelMap {
+    /// The composition: this map, followed by `next`.
+    pub fn then(mut self, next: &ChannelMap) -> ChannelMap {
         self.is_trained &= next.is_trained;
         for (channel, (factor, offset)) in next.factor.iter().zip(&next.offset).enumerate() {
             self.factor[channel] *= factor;
@@ -27,7 +29,7 @@ impl Map {
         self
     }
 
-    /// The factors in the precision of these weights.
+    /// The factors, rounded to the precision of these weights.
     pub fn factors_for(&self, weights: &Values) -> Vec<f64> {
         match weights {
             Values::F32(_) => self.factor.iter().map(|&factor| f64::from(factor as f32)).collect(),
@@ -36,57 +38,61 @@ impl Map {
     }
 }
 
-/// Which weights belong to which output channel: a blob's shape is (groups, outer, channels of a group, inner).
+/// Which weights belong to which output channel. Seen as (groups, outer, channels of a group, inner), a blob of weights
+/// is a sequence of runs of `inner` consecutive weights that belong to the same channel.
 #[derive(Clone, Copy, Debug)]
-pub struct Places {
-    /// How many weights in a row belong to one channel.
-    pub run: usize,
-    runs_of_group: usize,
-    group_channels: usize,
+pub struct ChannelRuns {
+    /// The number of weights in a run.
+    pub length: usize,
+    /// The number of runs in a group.
+    runs_per_group: usize,
+    /// The number of output channels of a group.
+    channels_per_group: usize,
 }
 
-impl Places {
-    /// Those of a blob of `count` weights whose `shape` [`channels`] has found right.
-    pub fn new(layout: Layout, shape: &[usize], count: usize, channels: usize) -> Places {
-        let (groups, group_channels, run) = match layout {
+impl ChannelRuns {
+    /// The runs of a blob of `count` weights whose `shape` has passed [`channels`].
+    pub fn new(layout: Layout, shape: &[usize], count: usize, channels: usize) -> ChannelRuns {
+        let (groups, channels_per_group, length) = match layout {
             Layout::Outermost => (1, channels, count / channels),
             Layout::Innermost => (1, channels, 1),
             Layout::Deconvolution { groups } => (groups, shape[1], count / (shape[0] * shape[1])),
         };
-        Places { run, runs_of_group: count / groups / run, group_channels }
+        ChannelRuns { length, runs_per_group: count / groups / length, channels_per_group }
     }
 
-    /// The channel of a run.
+    /// The output channel of the run with this index.
     pub fn channel(self, run: usize) -> usize {
-        run / self.runs_of_group * self.group_channels + run % self.group_channels
+        run / self.runs_per_group * self.channels_per_group + run % self.channels_per_group
     }
 }
 
-/// The model's one layer of a name.
-pub fn the_record(model: &Model, name: &BString) -> Result<usize, String> {
-    let mut records = model.with_blobs(name);
-    match (records.next(), records.next()) {
-        (Some(record), None) => Ok(record),
-        (None, _) => Err(format!("the weights file has nothing for `{name}`")),
-        _ => Err(format!("the weights file has `{name}` more than once")),
+/// The index of the model's only layer with this name and blobs; an error says why there is not exactly one.
+pub fn unique_layer(model: &Model, name: &BString) -> Result<usize, String> {
+    let mut matching = model.with_blobs(name);
+    match (matching.next(), matching.next()) {
+        (Some(model_layer), None) => Ok(model_layer),
+        (None, _) => Err(format!("the weights file has no blobs for `{name}`")),
+        _ => Err(format!("the weights file has several layers named `{name}`")),
     }
 }
 
-/// The maps of the chain's stages up to the first that cannot be folded, and why that one cannot.
-pub fn usable_maps(model: &Model, net: &Net, chain: &Chain, record: usize) -> (Vec<Map>, Option<String>) {
-    let channels = match channels(model, chain, record) {
+/// The maps of the chain's stages up to the first stage that cannot be folded, and the reason why it cannot.
+pub fn foldable_maps(model: &Model, net: &Net, chain: &Chain, model_layer: usize) -> (Vec<ChannelMap>, Option<String>) {
+    let channels = match channels(model, chain, model_layer) {
         Ok(channels) => channels,
         Err(reason) => return (Vec::new(), Some(reason)),
     };
+
     let mut maps = Vec::new();
     for stage in &chain.stages {
         let map = map_of(model, &net.layers[stage.layers[0]].name, stage.affine).and_then(|map| {
             let values = || map.factor.iter().chain(&map.offset);
             if map.factor.len() != channels {
-                return Err(format!("it has {} channels, and the weights {channels}", map.factor.len()));
+                return Err(format!("it has {} channels, but the weights have {channels}", map.factor.len()));
             }
             if !values().all(|&value| (value as f32).is_finite()) {
-                return Err("its values make a factor or offset that is not finite".to_owned());
+                return Err("its values give a factor or offset that is not finite".to_owned());
             }
             Ok(map)
         });
@@ -98,15 +104,16 @@ pub fn usable_maps(model: &Model, net: &Net, chain: &Chain, record: usize) -> (V
     (maps, None)
 }
 
-/// The layer's output channels, where its blobs are what the net says.
-pub fn channels(model: &Model, chain: &Chain, record: usize) -> Result<usize, String> {
-    let layer = &model.layers()[record];
+/// The number of the layer's output channels; an error says where its blobs do not fit the net.
+pub fn channels(model: &Model, chain: &Chain, model_layer: usize) -> Result<usize, String> {
+    let layer = &model.layers()[model_layer];
     let name = &layer.name;
     let blobs = layer.blobs.len();
     let wanted = 1 + usize::from(chain.has_bias);
     if blobs != wanted {
-        return Err(format!("the weights file has {blobs} blobs for `{name}`, and the net asks for {wanted}"));
+        return Err(format!("the weights file has {blobs} blobs for `{name}`, but the net asks for {wanted}"));
     }
+
     let weights = &layer.blobs[0];
     let shape = weights.shape();
     let unfit = || Err(format!("the weights of `{name}` have the shape {shape:?}, which is not what the net asks for"));
@@ -115,33 +122,38 @@ pub fn channels(model: &Model, chain: &Chain, record: usize) -> Result<usize, St
             outputs * groups
         }
         (Layout::Deconvolution { .. }, _) => return unfit(),
-        // Inner products of old files have the axes (1, 1, outputs, inputs).
+        // The weights of an InnerProduct in the old format have the axes (1, 1, outputs, inputs).
         _ => chain.outputs.or(shape.first().copied()).unwrap_or(0),
     };
+
     let fits = weights.is_whole() && channels > 0 && weights.count().is_multiple_of(channels) && weights.count() > 0;
     if !fits || chain.outputs.is_some_and(|outputs| outputs != channels) {
         return unfit();
     }
     match layer.blobs.get(1) {
         Some(bias) if !bias.is_whole() || bias.count() != channels => {
-            Err(format!("the bias of `{name}` has the shape {:?}, and there are {channels} outputs", bias.shape()))
+            Err(format!("the bias of `{name}` has the shape {:?}, but the layer has {channels} outputs", bias.shape()))
         }
         _ => Ok(channels),
     }
 }
 
-/// What a BatchNorm or Scale does, from its blobs.
-fn map_of(model: &Model, name: &BString, affine: Affine) -> Result<Map, String> {
-    let record = the_record(model, name)?;
-    let blobs = model.layers()[record].blobs.len();
-    let values = |blob| model.values(record, blob).map(|values| values.into_f64()).map_err(|error| error.to_string());
+/// The map of a BatchNorm or Scale layer, from its blobs. Caffe's BatchNorm stores sums of means and variances, and the
+/// count by which to divide them.
+fn map_of(model: &Model, name: &BString, affine: Affine) -> Result<ChannelMap, String> {
+    let model_layer = unique_layer(model, name)?;
+    let blobs = model.layers()[model_layer].blobs.len();
+    let values =
+        |blob| model.values(model_layer, blob).map(|values| values.into_f64()).map_err(|error| error.to_string());
+
     let wanted = match affine {
         Affine::BatchNorm { .. } => 3,
         Affine::Scale { bias } => 1 + usize::from(bias),
     };
     if blobs != wanted {
-        return Err(format!("the weights file has {blobs} blobs for it, and Caffe's {wanted}"));
+        return Err(format!("the weights file has {blobs} blobs for it, but Caffe's layer has {wanted}"));
     }
+
     let (factor, offset, is_trained) = match affine {
         Affine::Scale { bias } => {
             let factor = values(0)?;
@@ -150,15 +162,18 @@ fn map_of(model: &Model, name: &BString, affine: Affine) -> Result<Map, String> 
         }
         Affine::BatchNorm { eps } => {
             let (mean, variance, count) = (values(0)?, values(1)?, values(2)?);
-            let &[count] = count.as_slice() else { return Err("its count of batches is no single number".to_owned()) };
-            let of_sums = if count == 0.0 { 0.0 } else { 1.0 / count };
-            let factor: Vec<f64> = variance.iter().map(|sum| 1.0 / (sum * of_sums + f64::from(eps)).sqrt()).collect();
-            let offset = mean.iter().zip(&factor).map(|(sum, factor)| -sum * of_sums * factor).collect();
+            let &[count] = count.as_slice() else {
+                return Err("its third blob, the batch count, does not hold exactly one value".to_owned());
+            };
+            let scale = if count == 0.0 { 0.0 } else { 1.0 / count };
+            let factor: Vec<f64> = variance.iter().map(|sum| 1.0 / (sum * scale + f64::from(eps)).sqrt()).collect();
+            let offset = mean.iter().zip(&factor).map(|(sum, factor)| -sum * scale * factor).collect();
             (factor, offset, count != 0.0)
         }
     };
+
     match factor.len() == offset.len() {
-        true => Ok(Map { factor, offset, is_trained }),
-        false => Err(format!("its blobs have {} and {} values", factor.len(), offset.len())),
+        true => Ok(ChannelMap { factor, offset, is_trained }),
+        false => Err(format!("its blobs differ in length: {} and {} values", factor.len(), offset.len())),
     }
 }

@@ -1,4 +1,4 @@
-//! BlobProto: a shape and values, in any of the forms that Caffe has written them.
+//! BlobProto: reads shape and values in every encoding that Caffe has written, and encodes new values.
 
 use std::io::{self, Write};
 
@@ -15,20 +15,20 @@ mod field {
     pub const DIM: u32 = 1;
 }
 
-/// Values that are written at once.
+/// The number of values that are converted to bytes and written together.
 const CHUNK: usize = 1 << 14;
 
-/// A blob's values, in the precision in which the file holds them.
+/// A blob's values, in the precision in which the file stores them.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Values {
-    /// `data`
+    /// Single precision, from the field `data`.
     F32(Vec<f32>),
-    /// `double_data`
+    /// Double precision, from the field `double_data`.
     F64(Vec<f64>),
 }
 
 impl Values {
-    /// How many.
+    /// The number of values.
     pub fn len(&self) -> usize {
         match self {
             Values::F32(values) => values.len(),
@@ -36,12 +36,12 @@ impl Values {
         }
     }
 
-    /// Whether there are none.
+    /// Whether there are no values.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The values as Caffe's float nets load them.
+    /// The values in single precision, converted as Caffe does when it loads a `Net<float>`.
     pub fn into_f32(self) -> Vec<f32> {
         match self {
             Values::F32(values) => values,
@@ -57,13 +57,13 @@ impl Values {
         }
     }
 
-    /// Computes new values, rounding to the precision that the file holds; `index` counts the values.
+    /// Replaces each value by `with(index, value)`, computed in double precision and rounded to the stored one.
     #[must_use]
     pub fn map(self, with: impl Fn(usize, f64) -> f64) -> Values {
         self.map_runs(1, with)
     }
 
-    /// Computes new values; `run` counts runs of `length` values.
+    /// Like [`map`](Values::map), but passes the index of the run of `length` consecutive values that a value is in.
     #[must_use]
     pub fn map_runs(self, length: usize, with: impl Fn(usize, f64) -> f64) -> Values {
         match self {
@@ -82,23 +82,23 @@ impl Values {
         }
     }
 
-    /// The start of a field that holds the values, which are to follow.
-    pub(super) fn header(&self) -> Vec<u8> {
+    /// The key and length of the field that holds the values; [`Values::write_to`] writes its content.
+    pub(super) fn field_header(&self) -> Vec<u8> {
         match self {
-            Values::F32(_) => wire::header(field::DATA, self.size()),
-            Values::F64(_) => wire::header(field::DOUBLE_DATA, self.size()),
+            Values::F32(_) => wire::header(field::DATA, self.byte_len()),
+            Values::F64(_) => wire::header(field::DOUBLE_DATA, self.byte_len()),
         }
     }
 
-    /// How many bytes [`Values::write_to`] writes.
-    pub(super) fn size(&self) -> usize {
+    /// The number of bytes that [`Values::write_to`] writes.
+    pub(super) fn byte_len(&self) -> usize {
         match self {
             Values::F32(values) => size_of_val(values.as_slice()),
             Values::F64(values) => size_of_val(values.as_slice()),
         }
     }
 
-    /// Writes the values as a packed field holds them.
+    /// Writes the values as the content of a packed field.
     pub(super) fn write_to(&self, out: &mut dyn Write) -> io::Result<()> {
         match self {
             Values::F32(values) => write_chunks(values, out, |value| value.to_le_bytes()),
@@ -121,22 +121,23 @@ fn write_chunks<T: Copy, const N: usize>(
     Ok(())
 }
 
-/// What a blob's message says besides its values.
+/// A BlobProto's shape, and the number of its values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// The axes' lengths; four of them in a blob written before Caffe had shapes.
+    /// The lengths of the axes, the outermost first; always four for a blob in the old format (num, channels, height,
+    /// width).
     pub shape: Vec<usize>,
-    /// How many values are there.
+    /// The number of values that the message holds.
     pub stored: usize,
 }
 
 impl Header {
-    /// How many values the shape asks for; `None` where that is beyond any memory.
+    /// The number of values that the shape asks for; `None` if it overflows.
     pub fn count(&self) -> Option<usize> {
         self.shape.iter().try_fold(1usize, |count, &length| count.checked_mul(length))
     }
 
-    /// Reads a BlobProto's message; `None` where it is none.
+    /// Reads a BlobProto without decoding its values; `None` if it is malformed.
     pub fn read(message: &[u8]) -> Option<Header> {
         let mut shape = Vec::new();
         let mut legacy: Option<[usize; 4]> = None;
@@ -154,18 +155,20 @@ impl Header {
                 _ => {}
             }
         }
-        // As Blob::FromProto has it: the old axes come before a shape, double values before float ones.
+
+        // The precedence of Blob::FromProto: the old axes over a shape, double values over float ones.
         let stored = if doubles > 0 { doubles } else { floats };
         Some(Header { shape: legacy.map_or(shape, |axes| axes.to_vec()), stored })
     }
 }
 
+/// Appends the lengths in a BlobShape to `shape`; `None` if it is malformed.
 fn read_shape(message: &[u8], shape: &mut Vec<usize>) -> Option<()> {
     for field in Fields::of(message) {
         match field.ok()? {
             Field { number: field::DIM, value: Value::Varint(length), .. } => shape.push(usize::try_from(length).ok()?),
             Field { number: field::DIM, value: Value::Bytes(packed), .. } => {
-                for length in wire::read_varints(packed)? {
+                for length in wire::unpack_varints(packed)? {
                     shape.push(usize::try_from(length).ok()?);
                 }
             }
@@ -176,7 +179,7 @@ fn read_shape(message: &[u8], shape: &mut Vec<usize>) -> Option<()> {
     Some(())
 }
 
-/// How many values of `N` bytes a field holds, packed or alone.
+/// The number of values of `N` bytes in a field, packed or single; `None` for another wire type.
 fn count<const N: usize>(value: Value<'_>) -> Option<usize> {
     match value {
         Value::Bytes(packed) if packed.len().is_multiple_of(N) => Some(packed.len() / N),
@@ -186,7 +189,7 @@ fn count<const N: usize>(value: Value<'_>) -> Option<usize> {
     }
 }
 
-/// Reads the values of a message that [`Header::read`] has taken.
+/// Decodes the values of a message for which [`Header::read`] has counted `stored` of them.
 pub fn read_values(message: &[u8], stored: usize) -> Values {
     let fields = |number| Fields::of(message).filter_map(Result::ok).filter(move |field| field.number == number);
     if fields(field::DOUBLE_DATA).next().is_some_and(|field| field.value != Value::Bytes(&[])) {
@@ -198,6 +201,7 @@ pub fn read_values(message: &[u8], stored: usize) -> Values {
         });
         return Values::F64(values);
     }
+
     let mut values = Vec::with_capacity(stored);
     fields(field::DATA).for_each(|field| match field.value {
         Value::Bytes(packed) => values.extend(packed.as_chunks().0.iter().map(|chunk| f32::from_le_bytes(*chunk))),
@@ -207,20 +211,21 @@ pub fn read_values(message: &[u8], stored: usize) -> Values {
     Values::F32(values)
 }
 
-/// The start of a BlobProto of this shape, behind which [`Values::write_to`] writes its end.
-pub fn new(shape: &[usize], values: &Values) -> Vec<u8> {
-    let lengths = wire::varints(shape.iter().map(|&length| length as u64));
+/// The start of a new BlobProto of this shape: all but the values, which [`Values::write_to`] writes after it.
+pub fn new_prefix(shape: &[usize], values: &Values) -> Vec<u8> {
+    let lengths = wire::pack_varints(shape.iter().map(|&length| length as u64));
     let shape = wire::bytes_field(field::SHAPE, &wire::bytes_field(field::DIM, &lengths));
-    [shape, values.header()].concat()
+    [shape, values.field_header()].concat()
 }
 
-/// The message without its values and with the start of other ones, everything else in it kept.
-pub fn with_values(message: &[u8], values: &Values) -> Vec<u8> {
+/// The start of a BlobProto that gets other values: all its other fields, and the key and length of the values, which
+/// [`Values::write_to`] writes after it.
+pub fn replaced_prefix(message: &[u8], values: &Values) -> Vec<u8> {
     let mut bytes = Vec::new();
     let kept = Fields::of(message)
         .filter_map(Result::ok)
         .filter(|field| !matches!(field.number, field::DATA | field::DOUBLE_DATA));
     kept.for_each(|field| bytes.extend_from_slice(&message[field.range]));
-    bytes.extend(values.header());
+    bytes.extend(values.field_header());
     bytes
 }

@@ -1,46 +1,46 @@
-//! Protobuf's wire format: a message's fields as they lie in its bytes, and new fields.
+//! Protobuf's wire format: reads the fields of a message with their byte ranges, and encodes new fields.
 
 use std::ops::Range;
 
 use prost::encoding::{self, DecodeContext, WireType};
 
-/// What a field holds.
+/// A field's value, by wire type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Value<'a> {
     Varint(u64),
     Fixed32([u8; 4]),
     Fixed64([u8; 8]),
-    /// A message, a string, bytes or packed numbers.
+    /// Length-delimited: a message, a string, bytes or packed numbers.
     Bytes(&'a [u8]),
-    /// proto2's old groups, which no caffe.proto has.
+    /// A group, deprecated in proto2 and not used by any caffe.proto; skipped.
     Group,
 }
 
-/// A field in its message.
+/// A field of a message.
 #[derive(Clone, Debug)]
 pub struct Field<'a> {
     pub number: u32,
     pub value: Value<'a>,
-    /// Where the field lies in the message, its key included.
+    /// The field's bytes in the message, including the key.
     pub range: Range<usize>,
 }
 
 impl Field<'_> {
-    /// Where the bytes of a [`Value::Bytes`] lie in the message.
+    /// The range of a [`Value::Bytes`]'s content in the message, without key and length; empty for other values.
     pub fn payload(&self) -> Range<usize> {
         let length = if let Value::Bytes(bytes) = self.value { bytes.len() } else { 0 };
         self.range.end - length..self.range.end
     }
 }
 
-/// Bytes that are not the fields of a message.
+/// The bytes cannot be read as the fields of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Damage {
-    /// Where the field starts that does not fit.
+pub struct Malformed {
+    /// The offset in the message at which the unreadable field starts.
     pub at: usize,
 }
 
-/// A message's fields in their order. After an error there is no more.
+/// Iterates over a message's fields in their order; ends after the first error.
 pub struct Fields<'a> {
     message: &'a [u8],
     at: usize,
@@ -82,7 +82,7 @@ fn take_chunk<'a, const N: usize>(rest: &mut &'a [u8]) -> Option<&'a [u8; N]> {
 }
 
 impl<'a> Iterator for Fields<'a> {
-    type Item = Result<Field<'a>, Damage>;
+    type Item = Result<Field<'a>, Malformed>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.at == self.message.len() {
@@ -91,12 +91,12 @@ impl<'a> Iterator for Fields<'a> {
         let start = self.at;
         Some(self.read().ok_or_else(|| {
             self.at = self.message.len();
-            Damage { at: start }
+            Malformed { at: start }
         }))
     }
 }
 
-/// The key and length of a field of `length` bytes, which are to follow.
+/// The key and length of a length-delimited field; the caller writes its `length` bytes of content.
 pub fn header(number: u32, length: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(16);
     encoding::encode_key(number, WireType::LengthDelimited, &mut bytes);
@@ -104,12 +104,12 @@ pub fn header(number: u32, length: usize) -> Vec<u8> {
     bytes
 }
 
-/// A field holding `payload`.
+/// A length-delimited field with this content.
 pub fn bytes_field(number: u32, payload: &[u8]) -> Vec<u8> {
     [header(number, payload.len()).as_slice(), payload].concat()
 }
 
-/// A field holding a number.
+/// A varint field.
 pub fn varint_field(number: u32, value: u64) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(16);
     encoding::encode_key(number, WireType::Varint, &mut bytes);
@@ -117,15 +117,15 @@ pub fn varint_field(number: u32, value: u64) -> Vec<u8> {
     bytes
 }
 
-/// Numbers as a packed field holds them.
-pub fn varints(values: impl Iterator<Item = u64>) -> Vec<u8> {
+/// Encodes numbers as the content of a packed field.
+pub fn pack_varints(values: impl Iterator<Item = u64>) -> Vec<u8> {
     let mut bytes = Vec::new();
     values.for_each(|value| encoding::encode_varint(value, &mut bytes));
     bytes
 }
 
-/// Reads packed numbers; `None` for bytes that are none.
-pub fn read_varints(mut bytes: &[u8]) -> Option<Vec<u64>> {
+/// Decodes the content of a packed field; `None` if it is malformed.
+pub fn unpack_varints(mut bytes: &[u8]) -> Option<Vec<u64>> {
     let mut values = Vec::new();
     while !bytes.is_empty() {
         values.push(encoding::decode_varint(&mut bytes).ok()?);

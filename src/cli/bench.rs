@@ -1,4 +1,4 @@
-//! `gfpq bench`.
+//! `gfpq bench`: the quantiser's speed as a table or JSON.
 
 use std::io::{Write, stdout};
 use std::path::PathBuf;
@@ -9,13 +9,14 @@ use crate::quant::{Bits, arch};
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Values in the tensor; may be given more than once [default: from 10 to 13,107,200]
+    /// Number of values in the tensor; may be given more than once [default: from 10 to 13,107,200]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     count: Vec<u32>,
     /// Bit width; may be given more than once [default: both]
-    #[arg(long, value_name = "8|16", value_parser = super::bits)]
+    #[arg(long, value_name = "8|16", value_parser = super::args::bits)]
     bits: Vec<Bits>,
-    /// Another library of the same interface, measured in turns on the same data. Its code is run: name one you trust.
+    /// Another library with the same interface, measured alternately on the same data. Its code is executed: name only a
+    /// library you trust.
     #[arg(long, value_name = "LIBGFPQ.so")]
     against: Option<PathBuf>,
     /// Print JSON.
@@ -29,9 +30,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         counts = bench::COUNTS.into();
     }
     let widths = if arguments.bits.is_empty() { vec![Bits::Eight, Bits::Sixteen] } else { arguments.bits.clone() };
-    // SAFETY: the user named this library to have it run.
+
+    // SAFETY: the user names this library in order to have its code executed, as the option's help says.
     let peer = arguments.against.as_deref().map(|path| unsafe { Peer::load(path) }).transpose()?;
     let (path, cores) = (arch::chosen().name(), rayon::current_num_threads());
+
     let mut out = stdout().lock();
     if arguments.json {
         let mut figures = Vec::new();

@@ -1,4 +1,4 @@
-//! `gfpq info`.
+//! `gfpq info`: the version, the instruction set used on the CPU, and the GPUs.
 
 use std::io::{Write, stdout};
 use std::process::ExitCode;
@@ -18,6 +18,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let path = arch::chosen().name();
     let cores = rayon::current_num_threads();
     let gpu = cuda::devices();
+
     let mut out = stdout().lock();
     if arguments.json {
         let (devices, reason) = match &gpu {
@@ -54,7 +55,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The version of the compiler that makes a GPU's kernels, if one does.
+/// The version of the NVRTC that would compile the kernels for this GPU; `None` where the built-in PTX is used instead.
 fn nvrtc(device: &Device) -> Option<String> {
     Nvrtc::find(device.architecture).map(|nvrtc| nvrtc.version().to_owned()).ok()
 }

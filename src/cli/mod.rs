@@ -1,15 +1,16 @@
-//! The program `gfpq`: arguments in, one library call, an answer out.
+//! The program `gfpq`: each command parses its arguments, makes one library call and prints the result.
 //!
-//! Exit codes: 0 done, 1 could not (one line on stderr that says why and what to do), 2 usage. A command whose answer
-//! is itself a code says so in its own help.
+//! Exit codes: 0 for success, 1 for a failure (one line on stderr says why and what to do), 2 for wrong usage. Where the
+//! exit code is itself the result, as for `gfpq prototxt check`, the command's help says so.
 
-/// Says something on standard error; where that is closed or full, nobody is there to be told.
+/// Writes a line to standard error. A failed write is ignored: there is nowhere left to report it.
 macro_rules! note {
     ($($text:tt)*) => {{
         let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{}\n", format_args!($($text)*)));
     }};
 }
 
+mod args;
 mod bench;
 mod info;
 mod io;
@@ -22,9 +23,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::quant::Bits;
-
-/// Quantise Caffe networks for HiSilicon's NNIE: its number format GFPQ, in any Caffe tree and any network.
+/// Quantise Caffe networks for HiSilicon's NNIE, in its number format GFPQ; works with any Caffe tree and any network.
 #[derive(Parser)]
 #[command(name = "gfpq", version, max_term_width = 100)]
 struct Arguments {
@@ -34,17 +33,19 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Put the Quant layer into a Caffe tree, and take it out again.
+    /// Add the Quant layer to a Caffe source tree, or remove it again.
     Patch(patch::Arguments),
-    /// Quant layers into a network's prototxt, out of it, and whether they are right.
-    Prototxt(prototxt::Arguments),
-    /// A trained model: what is in it, folded, quantised, and its ranges for the NNIE compiler.
-    Model(model::Arguments),
-    /// The quantiser on an array in NumPy's format.
+    /// Add Quant layers to a network's prototxt, remove them, or check them.
+    #[command(subcommand)]
+    Prototxt(prototxt::Command),
+    /// Inspect a trained model, fold it, quantise it, or export its ranges to compare with the NNIE compiler's.
+    #[command(subcommand)]
+    Model(model::Command),
+    /// Quantise an array in NumPy's .npy format.
     Tensor(tensor::Arguments),
-    /// How fast the quantiser is here, beside the memory's own speed and beside another library.
+    /// Measure the quantiser's speed, and compare it with the memory's speed and with another library.
     Bench(bench::Arguments),
-    /// Version, CPU path and GPU state.
+    /// Show the version, the instruction set used on the CPU, and the GPUs.
     Info(info::Arguments),
 }
 
@@ -52,8 +53,8 @@ enum Command {
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match arguments.command {
-        Command::Prototxt(arguments) => prototxt::run(&arguments),
-        Command::Model(arguments) => model::run(&arguments),
+        Command::Prototxt(command) => prototxt::run(&command),
+        Command::Model(command) => model::run(&command),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Tensor(arguments) => tensor::run(&arguments),
         Command::Info(arguments) => info::run(&arguments),
@@ -61,18 +62,13 @@ pub fn run() -> ExitCode {
     };
     match outcome {
         Ok(code) => code,
-        // Whoever reads our output has closed it, as `head` does: nothing is wrong.
+        // The reader of the output has closed it, as `head` does: this is not a failure.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             note!("gfpq: {error:#}");
             ExitCode::FAILURE
         }
     }
-}
-
-/// A bit width on the command line.
-fn bits(text: &str) -> Result<Bits, String> {
-    text.parse().ok().and_then(Bits::from_number).ok_or_else(|| "give 8 or 16".to_owned())
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

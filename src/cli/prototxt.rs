@@ -1,8 +1,8 @@
-//! `gfpq prototxt …`.
+//! `gfpq prototxt …`: adds, removes and checks the Quant layers of a prototxt.
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write, stdout};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
@@ -11,24 +11,19 @@ use clap::{Args, Subcommand};
 use super::io;
 use crate::patch::write_unified;
 use crate::prototxt::{
-    Document, EditError, Finding, Quantised, Report, Selection, Severity, Stripped, Target, Weights, add_quant, check,
+    EditError, Finding, Quantised, Report, Selection, Severity, Stripped, Target, Weights, add_quant, check,
     strip_quant,
 };
 use crate::quant::Bits;
 
-#[derive(Args)]
-pub struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-}
-
 #[derive(Subcommand)]
-enum Command {
-    /// Put a Quant layer in front of every layer that the NNIE computes.
+pub enum Command {
+    /// Add a Quant layer in front of every layer that the NNIE computes.
     AddQuant(Add),
-    /// Take every Quant layer out: the float net for the NNIE compiler.
+    /// Remove every Quant layer: the result is the float net for the NNIE compiler.
     StripQuant(Strip),
-    /// Say whether a net's Quant layers are right, and what the NNIE has no hardware for; exit code 1 on errors.
+    /// Check whether a net's Quant layers are right, and name layers that the NNIE has no hardware for; the exit code is
+    /// 1 if there are errors.
     Check(Check),
 }
 
@@ -37,78 +32,78 @@ struct Files {
     /// The prototxt, `-` for standard input.
     #[arg(value_name = "IN")]
     input: PathBuf,
-    /// Where the result goes, `-` for standard output; may be IN itself.
+    /// The file to write the result to, `-` for standard output; may be IN itself.
     #[arg(short, long, value_name = "OUT", default_value = "-")]
     output: PathBuf,
-    /// Show the change as a unified diff on standard output; the result goes to OUT only where one is given.
+    /// Print the change as a unified diff on standard output; the result itself is written only if OUT is given.
     #[arg(long)]
     diff: bool,
 }
 
 #[derive(Args)]
 struct Select {
-    /// The width of the NNIE's computation, 8 or 16; without it 8, and for `check` what the net's weight_quant_param
-    /// says.
-    #[arg(long, value_parser = super::bits)]
+    /// The bit width in which the NNIE computes, 8 or 16. The default is 8; `check` takes it from the net's
+    /// weight_quant_param, if there is one.
+    #[arg(long, value_parser = super::args::bits)]
     bits: Option<Bits>,
-    /// More layer types to quantise in front of, besides the NNIE's own.
+    /// Further layer types that get a Quant layer, besides those that the NNIE computes.
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     types: Vec<String>,
-    /// Leave layers whose names match alone; may be given several times.
+    /// Do not quantise layers whose names match; may be given several times.
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<String>,
-    /// Layers whose names match are computed in 16 bit, as those named `…_hp` are; may be given several times.
+    /// Compute layers whose names match in 16 bit, like those whose names end in `_hp`; may be given several times.
     #[arg(long, value_name = "GLOB")]
     sixteen: Vec<String>,
 }
 
 #[derive(Args)]
-struct Add {
+pub struct Add {
     #[command(flatten)]
     files: Files,
     #[command(flatten)]
     select: Select,
-    /// Also ask for quantised weights: a `weight_quant_param` for the net, and a `quant_param` for each layer whose
-    /// weights are to differ, since --sixteen or --exclude names it.
+    /// Also have Caffe quantise the weights: add a `weight_quant_param` to the net, and a `quant_param` to each layer that
+    /// --sixteen or --exclude makes an exception.
     #[arg(long)]
     weights: bool,
-    /// Weights are quantised as the chip has them, with the BatchNorm and Scale behind them folded in.
+    /// Quantise the weights as the chip will have them, with the BatchNorm and Scale layers that follow folded in.
     #[arg(long, requires = "weights")]
     fold: bool,
 }
 
 #[derive(Args)]
-struct Check {
+pub struct Check {
     /// The prototxt, `-` for standard input.
     #[arg(value_name = "IN")]
     input: PathBuf,
     #[command(flatten)]
     select: Select,
-    /// What the net is for: training with Quant layers, or the NNIE compiler, which knows none.
+    /// What the net is for: training with Quant layers, or the NNIE compiler, which does not know Quant layers.
     #[arg(long, value_enum, default_value = "train")]
-    target: For,
+    target: TargetArg,
     /// Print JSON.
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
-enum For {
+enum TargetArg {
     Train,
     Compiler,
 }
 
 #[derive(Args)]
-struct Strip {
+pub struct Strip {
     #[command(flatten)]
     files: Files,
 }
 
-pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    match &arguments.command {
+pub fn run(command: &Command) -> anyhow::Result<ExitCode> {
+    match command {
         Command::AddQuant(arguments) => add(arguments),
         Command::StripQuant(arguments) => strip(arguments),
-        Command::Check(arguments) => look(arguments),
+        Command::Check(arguments) => check_net(arguments),
     }
 }
 
@@ -121,7 +116,7 @@ impl Select {
 
 fn add(arguments: &Add) -> anyhow::Result<ExitCode> {
     let selection = arguments.select.selection()?;
-    let document = parse(&arguments.files.input)?;
+    let document = io::read_document(&arguments.files.input)?;
     let name = io::name(&arguments.files.input);
     let weights = match (arguments.weights, arguments.fold) {
         (false, _) => Weights::AsTheyAre,
@@ -135,7 +130,7 @@ fn add(arguments: &Add) -> anyhow::Result<ExitCode> {
 }
 
 fn strip(arguments: &Strip) -> anyhow::Result<ExitCode> {
-    let document = parse(&arguments.files.input)?;
+    let document = io::read_document(&arguments.files.input)?;
     let name = io::name(&arguments.files.input);
     let result = strip_quant(&document).map_err(|error| named(error, &name))?;
     deliver(&arguments.files, document.as_bytes(), &result.text)?;
@@ -143,21 +138,23 @@ fn strip(arguments: &Strip) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn look(arguments: &Check) -> anyhow::Result<ExitCode> {
+fn check_net(arguments: &Check) -> anyhow::Result<ExitCode> {
     let selection = arguments.select.selection()?;
-    let document = parse(&arguments.input)?;
+    let document = io::read_document(&arguments.input)?;
     let name = io::name(&arguments.input);
     let target = match arguments.target {
-        For::Train => Target::Train,
-        For::Compiler => Target::Compiler,
+        TargetArg::Train => Target::Train,
+        TargetArg::Compiler => Target::Compiler,
     };
+
     let report = check(&document, &selection, target).map_err(|error| named(error, &name))?;
+
     let mut out = stdout().lock();
     let printed = match arguments.json {
         true => writeln!(out, "{:#}", as_json(&name, &report)),
         false => print_table(&mut out, &name, &report),
     };
-    // The code is an answer, also to one who reads no more than the first lines.
+    // The exit code is valid even if the reader closes the pipe early, as `head` does.
     printed.or_else(|error| if error.kind() == ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })?;
     Ok(if report.count(Severity::Error) == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -188,6 +185,7 @@ fn print_table(out: &mut impl Write, name: &str, report: &Report) -> std::io::Re
         let layer = finding.layer.to_string();
         writeln!(out, "{severity:7}  line {line:>lines$}  {layer:layers$}  {}", finding.message)?;
     }
+
     let (errors, warnings) = (report.count(Severity::Error), report.count(Severity::Warning));
     let Report { layers, computed, quants, .. } = report;
     writeln!(
@@ -204,17 +202,12 @@ fn severity(finding: &Finding) -> &'static str {
     }
 }
 
-/// The error with the file's name, which some have themselves.
+/// Adds the file's name to an error, unless its message contains the name already.
 fn named(error: EditError, name: &str) -> anyhow::Error {
     match error {
         EditError::Mistyped(_) | EditError::Stuck { .. } => anyhow!(error),
         _ => anyhow!(error).context(name.to_owned()),
     }
-}
-
-fn parse(path: &Path) -> anyhow::Result<Document> {
-    // The error names the file itself.
-    Document::parse(io::read(path)?, &io::name(path)).map_err(|error| anyhow!(error))
 }
 
 fn deliver(files: &Files, old: &[u8], new: &[u8]) -> anyhow::Result<()> {
@@ -237,6 +230,7 @@ fn report_added(name: &str, result: &Quantised) {
         note!("{name}: no layers here, nothing to add; a solver's net is the file it names");
         return;
     }
+
     let mut widths: BTreeMap<u32, usize> = BTreeMap::new();
     for added in &result.added {
         *widths.entry(added.bits.number()).or_default() += 1;
@@ -249,6 +243,7 @@ fn report_added(name: &str, result: &Quantised) {
         let types = joined(result.fed.iter().map(|(kind, count)| format!("{count} {kind}")).collect());
         line.push_str(&format!(" ({widths}), feeding {types}"));
     }
+
     if result.moved > 0 {
         line.push_str(&format!("; {} moved up to an earlier reader", result.moved));
     }

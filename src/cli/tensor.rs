@@ -1,4 +1,4 @@
-//! `gfpq tensor`: the quantiser on an array in NumPy's format.
+//! `gfpq tensor`: quantises an array in NumPy's .npy format.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,15 +11,15 @@ use crate::quant::{Bits, Element, Mode, Param, quantise};
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// A .npy file of float32 or float64 values, of any shape; `-` for standard input.
+    /// A .npy file of float32 or float64 values in any shape; `-` for standard input.
     input: PathBuf,
-    /// Where the quantised array goes, in the same type, shape and order.
+    /// The file to write the quantised array to, in the same type, shape and memory order; `-` for standard output.
     #[arg(short, long, default_value = "-")]
     output: PathBuf,
     /// Bit width, 8 or 16.
-    #[arg(long, default_value = "8", value_parser = super::bits)]
+    #[arg(long, default_value = "8", value_parser = super::args::bits)]
     bits: Bits,
-    /// The parameter's 16 bytes in hexadecimal, to quantise by that range [default: the array's own].
+    /// Quantise with this range: the parameter's 16 bytes in hexadecimal [default: the array's own range].
     #[arg(long, value_name = "HEX")]
     param: Option<String>,
     /// Print the range as JSON on standard error.
@@ -32,15 +32,19 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Some(hex) => (Mode::ApplyOnly, param_from_hex(hex)?),
         None => (Mode::Init, Param::default()),
     };
+
     let bytes = io::read(&arguments.input)?;
     let name = io::name(&arguments.input);
     let file = NpyFile::new(bytes.as_slice()).with_context(|| format!("{name}: not a .npy file"))?;
-    let npyz::DType::Plain(kind) = file.dtype() else { bail!("{name}: a structured array; give float32 or float64") };
+    let npyz::DType::Plain(kind) = file.dtype() else {
+        bail!("{name}: a structured array; give an array of float32 or float64")
+    };
     let out = match (kind.type_char(), kind.size_field()) {
         (TypeChar::Float, 4) => requantise::<f32>(file, &name, arguments.bits, mode, &mut param)?,
         (TypeChar::Float, 8) => requantise::<f64>(file, &name, arguments.bits, mode, &mut param)?,
-        _ => bail!("{name}: an array of {}; give float32 or float64 (numpy: x.astype('f4'))", kind),
+        _ => bail!("{name}: an array of {}; give an array of float32 or float64 (in NumPy: x.astype('f4'))", kind),
     };
+
     io::write(&arguments.output, &out)?;
     let hex: String = param.to_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
     let bits = arguments.bits.number();
@@ -59,6 +63,7 @@ where
     let (shape, order) = (file.shape().to_vec(), file.order());
     let mut data: Vec<T> = file.into_vec().with_context(|| format!("{name}: damaged or cut off"))?;
     quantise(&mut data, bits, mode, param);
+
     let mut out = Vec::new();
     let options = npyz::WriteOptions::new().default_dtype().shape(&shape).order(order).writer(&mut out);
     let mut writer = options.begin_nd()?;

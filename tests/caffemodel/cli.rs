@@ -1,11 +1,14 @@
-//! The program: files, standard streams, exit codes.
+//! `gfpq model`: files, standard streams, exit codes.
+
+#[path = "../support/program.rs"]
+mod program;
 
 use std::fs;
-use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 
 use crate::{blob, layer};
+use program::stderr;
 
 const NET: &str = "\
 layer { name: 'conv' type: 'Convolution' bottom: 'data' top: 'conv' convolution_param { num_output: 2 } }
@@ -18,21 +21,7 @@ fn model() -> Vec<u8> {
 }
 
 fn gfpq(folder: &Path, arguments: &[&str], input: &[u8]) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_gfpq"))
-        .arg("model")
-        .args(arguments)
-        .current_dir(folder)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let _ = child.stdin.take().unwrap().write_all(input);
-    child.wait_with_output().unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
+    program::run(folder, &[&["model"], arguments].concat(), input)
 }
 
 fn folder() -> tempfile::TempDir {
@@ -45,35 +34,40 @@ fn folder() -> tempfile::TempDir {
 const INPUTS: [&str; 4] = ["--net", "net.prototxt", "--weights", "net.caffemodel"];
 
 #[test]
-fn fold_writes_two_files_and_tells_what_it_did() {
+fn fold_writes_net_and_weights_and_a_summary() {
     let folder = folder();
     let fold = |more: &[&str]| gfpq(folder.path(), &[&["fold"], INPUTS.as_slice(), more].concat(), b"");
     let done = fold(&["--out-net", "out.prototxt", "--out-weights", "out.caffemodel"]);
     assert!(done.status.success(), "{}", stderr(&done));
-    let summary = "net.prototxt: 0 BatchNorm and 1 Scale layers folded into 1 layers, 0 left\n";
+    let summary = "net.prototxt: 0 BatchNorm and 1 Scale layers folded into 1 layers, 0 not folded\n";
     assert_eq!((stderr(&done).as_str(), done.stdout.as_slice()), (summary, b"".as_slice()));
+
     let net = fs::read(folder.path().join("out.prototxt")).unwrap();
     assert_eq!(net, NET.lines().next().unwrap().to_owned().into_bytes().into_iter().chain(*b"\n").collect::<Vec<_>>());
+
     let json = fold(&["--json", "--out-net", "out.prototxt", "--out-weights", "out.caffemodel"]);
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!(json["layers"][0]["folded"][0]["name"], "scale");
     assert_eq!(json["layers"][0]["largest_factor"], 2.0);
+
     let piped = fold(&["--out-net", "-", "--out-weights", "out.caffemodel"]);
     assert_eq!(piped.stdout, net);
+
     let twice = fold(&["--out-net", "-", "--out-weights", "-"]);
     assert_eq!(twice.status.code(), Some(1));
-    assert!(stderr(&twice).contains("one answer only"));
+    assert!(stderr(&twice).contains("only one result can go to standard output"));
     let one = fold(&["--out-net", "new", "--out-weights", "./new"]);
     assert_eq!((one.status.code(), folder.path().join("new").exists()), (Some(1), false));
-    assert!(stderr(&one).contains("cannot both go to new"), "{}", stderr(&one));
-    // A file may be its own output.
+    assert!(stderr(&one).contains("cannot both be written to new"), "{}", stderr(&one));
+
+    // An input file may also be the output file.
     let own = fold(&["--out-net", "net.prototxt", "--out-weights", "net.caffemodel"]);
     assert!(own.status.success());
     assert_eq!(fs::read(folder.path().join("net.prototxt")).unwrap(), net);
 }
 
 #[test]
-fn what_cannot_be_done_leaves_nothing_behind() {
+fn a_failed_command_writes_no_file() {
     let folder = folder();
     let out = ["--out-net", "out.prototxt", "--out-weights", "nowhere/out.caffemodel"];
     let refused = gfpq(folder.path(), &[&["fold"], INPUTS.as_slice(), &out].concat(), b"");
@@ -82,26 +76,29 @@ fn what_cannot_be_done_leaves_nothing_behind() {
     let out = ["--out-net", "nowhere/out.prototxt", "--out-weights", "out.caffemodel"];
     let refused = gfpq(folder.path(), &[&["fold"], INPUTS.as_slice(), &out].concat(), b"");
     assert_eq!(refused.status.code(), Some(1));
+
     let swapped = ["quantize", "--net", "net.caffemodel", "--weights", "net.prototxt", "--out-weights", "x"];
     let refused = gfpq(folder.path(), &swapped, b"");
     assert!(stderr(&refused).contains("binary data"), "{}", stderr(&refused));
     let text = ["info", "net.prototxt"];
     let refused = gfpq(folder.path(), &text, b"");
-    let expected = "gfpq: net.prototxt: not a caffemodel: it is a text (a prototxt goes to --net)\n";
+    let expected = "gfpq: net.prototxt: not a caffemodel: it is a text file (give a prototxt with --net)\n";
     assert_eq!((refused.status.code(), stderr(&refused).as_str()), (Some(1), expected));
+
     let missing = gfpq(folder.path(), &["info", "no.caffemodel"], b"");
     assert!(stderr(&missing).starts_with("gfpq: cannot read no.caffemodel: "));
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
 }
 
 #[test]
-fn quantize_and_export_and_info() {
+fn quantize_export_params_and_info_print_their_results() {
     let folder = folder();
     let piped = ["quantize", "--net", "net.prototxt", "--weights", "-", "--out-weights", "-"];
     let quantised = gfpq(folder.path(), &piped, &model());
     let said = stderr(&quantised);
-    assert!(said.ends_with("<stdin>: weights of 1 layers quantised in 8 bit, of 0 in 16\n"), "{said}");
-    assert!(said.contains("warning: ") && said.contains("BatchNorm and Scale folded in"), "{said}");
+    assert!(said.ends_with("<stdin>: weights of 1 layers quantised in 8 bit and of 0 layers in 16 bit\n"), "{said}");
+    assert!(said.contains("warning: ") && said.contains("BatchNorm and Scale are folded into them"), "{said}");
+
     let new = crate::parse(quantised.stdout);
     assert_eq!(crate::values(&new, "conv", 0), [1.0, 2.953_652_4]);
     let sixteen = gfpq(folder.path(), &[piped.as_slice(), &["--bits", "16"]].concat(), &model());

@@ -1,10 +1,10 @@
-//! Whatever wrote a model, it is read, and what is not changed keeps its bytes.
+//! Models of any origin are read, and what an edit does not touch keeps its bytes.
 
 use gfpq::caffemodel::{Error, Model, ModelEdits, Values};
 
 use crate::{blob, field, floats, layer, parse, values, varint};
 
-/// A model with what no caffe.proto here knows: fields of all wire types, on every level, before and after.
+/// A model with unknown fields of all wire types, on every level, before and after the known ones.
 fn strange() -> Vec<u8> {
     let unknown = [
         field(5000, b"fork"),
@@ -35,7 +35,7 @@ fn strange() -> Vec<u8> {
 }
 
 #[test]
-fn without_changes_every_byte_stays() {
+fn without_edits_every_byte_is_kept() {
     let bytes = strange();
     let model = parse(bytes.clone());
     assert_eq!((model.name().to_string(), model.layers().len()), ("net".to_owned(), 2));
@@ -43,20 +43,22 @@ fn without_changes_every_byte_stays() {
 }
 
 #[test]
-fn a_changed_blob_leaves_the_rest() {
+fn replacing_a_blob_keeps_the_rest() {
     let bytes = strange();
     let model = parse(bytes.clone());
     let mut edits = ModelEdits::new(&model);
     let new = [10.0, 20.0, 30.0, 40.0, 50.0, 60.0];
     edits.replace(0, 0, Values::F32(new.to_vec()));
     let changed = edits.to_vec();
-    // The values stand last in their blob now; everything else is there in its order.
+
+    // The values have moved to the end of their blob; everything else keeps its order.
     assert_eq!(changed.len(), bytes.len());
     let again = parse(changed.clone());
     assert_eq!(values(&again, "conv", 0), new);
     assert_eq!(values(&again, "conv", 1), [0.5, 0.25]);
     let count = |bytes: &[u8]| bytes.windows(4).filter(|window| *window == b"fork").count();
     assert_eq!((count(&bytes), count(&changed)), (7, 7));
+
     let mut back = ModelEdits::new(&again);
     back.replace(0, 0, model.values(0, 0).unwrap());
     back.remove(1);
@@ -65,20 +67,21 @@ fn a_changed_blob_leaves_the_rest() {
 }
 
 #[test]
-fn every_way_to_write_values_is_read() {
+fn every_encoding_of_values_is_read() {
     let numbers = [1.5f32, -2.25, 0.0, 3e-40];
     let doubles: Vec<u8> = numbers.iter().flat_map(|&number| f64::from(number).to_le_bytes()).collect();
     let shape = field(7, &[varint(1 << 3), varint(4)].concat());
-    let alone: Vec<u8> =
+    let single: Vec<u8> =
         numbers.iter().flat_map(|number| [vec![5 << 3 | 5], number.to_le_bytes().to_vec()].concat()).collect();
-    let alone_doubles: Vec<u8> =
+    let single_doubles: Vec<u8> =
         numbers.iter().flat_map(|&n| [vec![8 << 3 | 1], f64::from(n).to_le_bytes().to_vec()].concat()).collect();
     let legacy = [vec![1 << 3, 1, 2 << 3, 1, 3 << 3, 1, 4 << 3, 4], field(5, &floats(&numbers))].concat();
     let halves = [field(5, &floats(&numbers[..2])), shape.clone(), field(5, &floats(&numbers[2..]))].concat();
     let both = [field(8, &doubles), field(5, &floats(&[9.0; 4])), shape.clone()].concat();
+
     let cases = [
-        [alone, shape.clone()].concat(),
-        [shape.clone(), alone_doubles].concat(),
+        [single, shape.clone()].concat(),
+        [shape.clone(), single_doubles].concat(),
         [field(8, &doubles), shape].concat(),
         legacy,
         halves,
@@ -93,7 +96,7 @@ fn every_way_to_write_values_is_read() {
 }
 
 #[test]
-fn a_blob_without_its_values_is_named_and_kept() {
+fn a_blob_without_its_values_is_named_in_the_error_and_kept_in_the_file() {
     let half_floats = [field(7, &field(1, &varint(3))), field(12, &[1, 2, 3, 4, 5, 6])].concat();
     let bytes = layer("conv", "Convolution", &[half_floats]);
     let model = parse(bytes.clone());
@@ -103,7 +106,7 @@ fn a_blob_without_its_values_is_named_and_kept() {
 }
 
 #[test]
-fn old_models_are_read() {
+fn v1_and_v0_models_are_read() {
     let v1 = field(2, &[field(4, b"conv1"), vec![5 << 3, 4], field(6, &blob(&[1], &[7.0]))].concat());
     let v0_inner = [field(1, b"fc8"), field(2, b"innerproduct"), field(50, &blob(&[1], &[8.0]))].concat();
     let v0 = field(2, &field(1, &v0_inner));
@@ -115,30 +118,31 @@ fn old_models_are_read() {
 }
 
 #[test]
-fn something_else_is_refused() {
+fn other_file_formats_are_refused() {
     let whole = strange();
-    let not = |bytes: &[u8]| match Model::parse(bytes.to_vec()) {
+    let reason = |bytes: &[u8]| match Model::parse(bytes.to_vec()) {
         Err(Error::NotAModel(what)) => what,
         other => panic!("{other:?}"),
     };
-    assert!(not(b"").contains("empty"));
-    assert!(not(b"name: \"n\"\nlayer { name: \"a\" }\n").contains("prototxt"));
-    assert!(not(b"\x89HDF\r\n\x1a\n\0\0").contains("HDF5"));
-    assert!(not(b"\x7fELF\x02\x01\x01\x00").contains("first bytes"));
-    assert!(not(b"\x08\x03\x12\x10snap.caffemodel\x00").contains("first bytes"), "a solverstate");
-    assert!(not(&field(1, b"\x01name")).contains("no layers"));
-    assert!(not(&whole[..whole.len() - 1]).contains("cut off"));
+    assert!(reason(b"").contains("empty"));
+    assert!(reason(b"name: \"n\"\nlayer { name: \"a\" }\n").contains("prototxt"));
+    assert!(reason(b"\x89HDF\r\n\x1a\n\0\0").contains("HDF5"));
+    assert!(reason(b"\x7fELF\x02\x01\x01\x00").contains("first bytes"));
+    assert!(reason(b"\x08\x03\x12\x10snap.caffemodel\x00").contains("first bytes"), "a .solverstate file");
+    assert!(reason(&field(1, b"\x01name")).contains("no layers"));
+    assert!(reason(&whole[..whole.len() - 1]).contains("cut off"));
 }
 
 #[test]
-fn a_model_cut_off_anywhere_is_an_error_or_shorter() {
+fn cut_off_and_damaged_models_are_refused_or_kept_as_they_are() {
     let whole = strange();
     for length in 0..whole.len() {
         if let Ok(model) = Model::parse(whole[..length].to_vec()) {
-            // Between two fields.
+            // Cut off between two fields.
             assert_eq!(ModelEdits::new(&model).to_vec(), whole[..length]);
         }
     }
+
     for at in 0..whole.len() {
         for bit in 0..8 {
             let mut damaged = whole.clone();

@@ -1,4 +1,4 @@
-//! Weights as the chip has them, and the ranges.
+//! Quantised weights, and the ranges of data and weights.
 
 use gfpq::caffemodel::{Error, parameters, quantise};
 use gfpq::quant::{Bits, Mode, Param};
@@ -31,7 +31,7 @@ fn by_hand(bits: Bits) -> Vec<f32> {
 }
 
 #[test]
-fn layers_and_widths_are_weight_quantizers() {
+fn layers_and_widths_are_those_of_weight_quantizer() {
     let (eight, sixteen, float) = (by_hand(Bits::Eight), by_hand(Bits::Sixteen), WEIGHTS.to_vec());
     let both = |net: String, expected: [&Vec<f32>; 6]| {
         let model = parse(model());
@@ -43,6 +43,7 @@ fn layers_and_widths_are_weight_quantizers() {
         }
         assert_eq!(values(&new, "q", 0), [8.0, -60.0]);
     };
+
     let whole = |options: &str| format!("weight_quant_param {{ {options} }}\n{NET}");
     let usual = [&eight, &sixteen, &sixteen, &float, &float, &eight];
     both(NET.to_owned(), usual);
@@ -52,29 +53,32 @@ fn layers_and_widths_are_weight_quantizers() {
 }
 
 #[test]
-fn what_caffe_would_refuse_is_refused() {
+fn bit_widths_that_caffe_would_refuse_are_refused() {
     let model = parse(model());
     let bad = document(&NET.replace("quant_bits: 16", "quant_bits: 7"));
     let error = quantise(&bad, &model, Bits::Eight).unwrap_err().to_string();
     assert!(error.contains("line 4: quant_bits of its weights is 7"), "{error}");
+
     let twice = NET.to_owned() + "layer { name: 'conv' type: 'Convolution' quant_param { quant_bits: 16 } }";
     let error = quantise(&document(&twice), &model, Bits::Eight).unwrap_err();
     assert_eq!(error, Error::TwoWidths("conv".into()));
 }
 
 #[test]
-fn unequal_sharers_and_missing_layers_are_warned_of() {
+fn unequally_quantised_sharing_and_missing_layers_give_warnings() {
     let net = NET.replace("name: 'conv'", "name: 'conv' param { name: 'w' }")
         + "layer { name: 'new' type: 'InnerProduct' bottom: 'q' top: 'x' }\n\
            layer { name: 'off2' type: 'Embed' bottom: 'q' top: 'y' param { name: 'w' } }";
     let model = parse(model());
     let warnings = quantise(&document(&net), &model, Bits::Eight).unwrap().warnings;
     assert_eq!(warnings.len(), 2, "{warnings:?}");
-    assert!(warnings[0].contains("nothing for `new`") && warnings[1].contains("`conv` and `off2` share `w`"));
+    assert!(
+        warnings[0].contains("no blobs for `new`") && warnings[1].contains("`conv` and `off2` share their weights `w`")
+    );
 }
 
 #[test]
-fn what_is_not_folded_in_is_named() {
+fn a_layer_that_is_not_folded_in_gives_a_warning() {
     let net = |own: &str| {
         document(&format!(
             "weight_quant_param {{ fold_batch_norm: 1 }}
@@ -118,27 +122,27 @@ fn doubles_are_quantised_as_the_floats_that_caffe_loads() {
 }
 
 #[test]
-fn ranges_of_data_and_weights() {
+fn parameters_are_the_ranges_of_data_and_weights() {
     let found = parameters(&document(NET), &parse(model()), Bits::Eight).unwrap();
     let data = &found.data[0];
     assert_eq!((data.quant.to_string(), data.blob.to_string()), ("q".into(), "data".into()));
     assert_eq!(data.feeds, ["conv", "own"]);
+
     let range = data.range.unwrap();
     assert_eq!((range.delta, range.largest()), (-60, (67f64 / 16.0).exp2()));
+
     let layers: Vec<_> = found.weights.iter().map(|w| (w.layer.to_string(), w.range.bits.number())).collect();
     assert_eq!(layers, [("conv".into(), 8), ("deep_hp".into(), 16), ("own".into(), 16), ("custom".into(), 8)]);
     // floor(16 log2(1.23)) is 4.
-    assert_eq!((found.weights[0].range.delta, found.weights[0].spread.abs_max), (4 - 127, 1.23));
+    assert_eq!((found.weights[0].range.delta, found.weights[0].statistics.abs_max), (4 - 127, 1.23));
     assert!(found.warnings.is_empty());
+
     let mut unseen = layer("q", "Quant", &[blob(&[1, 2], &[0.0, 0.0])]);
     for name in ["conv", "own"] {
         unseen.extend(layer(name, "", &[blob(&[1], &[1.0])]));
     }
-    // Half of the layers with weights may be new.
-    assert!(matches!(
-        parameters(&document(NET), &parse(layer("conv", "", &[])), Bits::Eight),
-        Err(Error::Strangers(_))
-    ));
+    // Up to half of the layers with weights may be missing from the model.
+    assert!(matches!(parameters(&document(NET), &parse(layer("conv", "", &[])), Bits::Eight), Err(Error::WrongNet(_))));
     let unseen = parse(unseen);
     let found = parameters(&document(NET), &unseen, Bits::Eight).unwrap();
     assert_eq!(found.data[0].range, None);

@@ -1,28 +1,17 @@
 //! The program: standard streams, files, exit codes.
 
+#[path = "../support/program.rs"]
+mod program;
+
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use crate::{added, fixture};
+use program::stderr;
 
 fn gfpq(arguments: &[&str], input: &[u8]) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_gfpq"))
-        .arg("prototxt")
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // A program that refuses its arguments does not read: its closed pipe is no error here.
-    let _ = child.stdin.take().unwrap().write_all(input);
-    child.wait_with_output().unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
+    program::run(Path::new("."), &[&["prototxt"], arguments].concat(), input)
 }
 
 fn listing(folder: &Path) -> Vec<String> {
@@ -102,7 +91,7 @@ fn a_diff_writes_only_where_told() {
 }
 
 #[test]
-fn what_is_wrong_is_said_and_nothing_is_written() {
+fn an_error_is_one_line_and_writes_nothing() {
     let whole = fixture("train_val.prototxt");
     let cases: [(&[u8], &str); 8] = [
         (b"", "an empty file"),
@@ -143,7 +132,7 @@ fn what_is_wrong_is_said_and_nothing_is_written() {
 }
 
 #[test]
-fn files_that_are_not_there_are_named() {
+fn missing_files_are_named() {
     let missing = gfpq(&["add-quant", "no/such.prototxt"], b"");
     assert_eq!(missing.status.code(), Some(1));
     assert!(stderr(&missing).contains("cannot read no/such.prototxt: "), "{}", stderr(&missing));
@@ -160,7 +149,7 @@ fn files_that_are_not_there_are_named() {
 }
 
 #[test]
-fn check_answers_people_and_programs() {
+fn check_prints_a_table_or_json() {
     let text = fixture("train_val.prototxt");
     let table = gfpq(&["check", "-"], text.as_bytes());
     assert_eq!(table.status.code(), Some(1));
@@ -189,7 +178,7 @@ fn a_diff_keeps_every_byte() {
 
 #[test]
 #[cfg(unix)]
-fn the_code_does_not_depend_on_who_listens() {
+fn the_exit_code_is_the_same_if_output_is_closed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("net.prototxt");
     // More than a pipe holds.

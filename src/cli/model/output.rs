@@ -1,16 +1,16 @@
-//! What `gfpq model` answers: tables and JSON.
+//! The output of `gfpq model`: tables, JSON and summary lines.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
-use crate::caffemodel::{Folded, LayerInfo, Model, Parameters, QuantisedModel, Range, Spread, Use};
+use crate::caffemodel::{Folded, LayerInfo, Model, Parameters, QuantRange, QuantisedFit, QuantisedModel, Statistics};
 
 pub fn report_fold(name: &str, folded: &Folded<'_>) {
     let of_kind = |kind: &str| folded.layers.iter().flat_map(|layer| &layer.stages).filter(|(_, k)| k == kind).count();
     note!(
-        "{name}: {} BatchNorm and {} Scale layers folded into {} layers, {} left",
+        "{name}: {} BatchNorm and {} Scale layers folded into {} layers, {} not folded",
         of_kind("BatchNorm"),
         of_kind("Scale"),
         folded.layers.len(),
@@ -43,7 +43,7 @@ pub fn report_quantised(name: &str, quantised: &QuantisedModel<'_>) {
     let of = |bits: u32| quantised.layers.iter().filter(|layer| layer.bits.number() == bits).count();
     let folded = quantised.layers.iter().filter(|layer| layer.is_folded).count();
     let folded = if folded > 0 { format!("; {folded} with BatchNorm folded in") } else { String::new() };
-    note!("{name}: weights of {} layers quantised in 8 bit, of {} in 16{folded}", of(8), of(16));
+    note!("{name}: weights of {} layers quantised in 8 bit and of {} layers in 16 bit{folded}", of(8), of(16));
 }
 
 pub fn quantise_json(quantised: &QuantisedModel<'_>) -> Value {
@@ -57,18 +57,19 @@ pub fn quantise_json(quantised: &QuantisedModel<'_>) -> Value {
 }
 
 pub fn info_json(model: &Model, layers: &[LayerInfo]) -> Value {
-    let of_use = |used: &Use| {
+    let fit_json = |fit: &QuantisedFit| {
         json!({
-            "bits": used.range.bits.number(), "delta": used.range.delta, "smallest": used.range.smallest(),
-            "largest": used.range.largest(), "flushed_to_zero": used.flushed, "saturated": used.saturated,
+            "bits": fit.range.bits.number(), "delta": fit.range.delta, "smallest": fit.range.smallest(),
+            "largest": fit.range.largest(), "flushed_to_zero": fit.flushed, "saturated": fit.saturated,
         })
     };
+
     let shown = layers.iter().map(|layer| {
         let blobs = layer.blobs.iter().map(|blob| {
-            let uses = blob.uses.iter().flatten().map(of_use).collect::<Vec<_>>();
+            let fits = blob.fits.iter().flatten().map(fit_json).collect::<Vec<_>>();
             json!({
-                "shape": blob.shape, "count": blob.count, "values": blob.spread.as_ref().map(spread_json),
-                "quantised": uses,
+                "shape": blob.shape, "count": blob.count, "values": blob.statistics.as_ref().map(statistics_json),
+                "quantised": fits,
             })
         });
         json!({
@@ -83,20 +84,20 @@ pub fn info_json(model: &Model, layers: &[LayerInfo]) -> Value {
     })
 }
 
-fn spread_json(spread: &Spread) -> Value {
+fn statistics_json(statistics: &Statistics) -> Value {
     json!({
-        "min": spread.min, "max": spread.max, "abs_max": spread.abs_max, "octaves": spread.octaves,
-        "zeros": spread.zeros, "not_finite": spread.not_finite,
+        "min": statistics.min, "max": statistics.max, "abs_max": statistics.abs_max, "octaves": statistics.octaves,
+        "zeros": statistics.zeros, "not_finite": statistics.not_finite,
     })
 }
 
-fn range_json(range: Range) -> Value {
+fn range_json(range: QuantRange) -> Value {
     json!({
         "bits": range.bits.number(), "delta": range.delta, "smallest": range.smallest(), "largest": range.largest(),
     })
 }
 
-/// A line for each blob; shares are of all its values.
+/// Prints one line for each blob; percentages are of all the blob's values.
 pub fn print_info(out: &mut impl Write, name: &str, model: &Model, layers: &[LayerInfo]) -> io::Result<()> {
     let heads = [
         "layer",
@@ -112,6 +113,7 @@ pub fn print_info(out: &mut impl Write, name: &str, model: &Model, layers: &[Lay
         "saturated",
         "",
     ];
+
     let mut rows = vec![heads.map(str::to_owned).to_vec()];
     for layer in layers {
         for (index, blob) in layer.blobs.iter().enumerate() {
@@ -120,23 +122,26 @@ pub fn print_info(out: &mut impl Write, name: &str, model: &Model, layers: &[Lay
                 0 => vec![layer.name.to_string(), layer.kind.to_string()],
                 _ => vec![String::new(); 2],
             };
+
             row.extend([shape, blob.count.to_string()]);
-            match &blob.spread {
-                Some(spread) => {
-                    row.extend([spread.min, spread.max].map(|value| format!("{value:.4e}")));
-                    row.push(format!("{:.1}", spread.octaves));
+            match &blob.statistics {
+                Some(statistics) => {
+                    row.extend([statistics.min, statistics.max].map(|value| format!("{value:.4e}")));
+                    row.push(format!("{:.1}", statistics.octaves));
                 }
                 None => row.extend(["?", "?", "?"].map(str::to_owned)),
             }
-            for used in blob.uses.iter().flatten() {
+            for fit in blob.fits.iter().flatten() {
                 let share = |count: usize| format!("{:.2}%", 100.0 * count as f64 / blob.count.max(1) as f64);
-                row.extend([share(used.flushed), share(used.saturated)]);
+                row.extend([share(fit.flushed), share(fit.saturated)]);
             }
+
             row.resize(heads.len(), String::new());
             row[heads.len() - 1] = note(layer, index);
             rows.push(row);
         }
     }
+
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..heads.len()).map(width).collect();
     for row in &rows {
@@ -149,20 +154,23 @@ pub fn print_info(out: &mut impl Write, name: &str, model: &Model, layers: &[Lay
         }
         writeln!(out, "{}", line.trim_end())?;
     }
+
     let values: usize = layers.iter().flat_map(|layer| &layer.blobs).map(|blob| blob.count).sum();
     let old = if model.is_old() { ", Caffe's old form" } else { "" };
     writeln!(out, "{name}: {} layers, {} of them with blobs{old}; {values} values", model.layers().len(), layers.len())
 }
 
-/// What a table's line says at its end: a Quant's ranges, or what is wrong with the values.
+/// The last column of a blob's line: a Quant layer's ranges, or what is wrong with the values.
 fn note(layer: &LayerInfo, index: usize) -> String {
     let ranges = layer.ranges.iter().map(|range| match range {
         Some(range) => format!("{} bit, {:.3e} to {:.4}", range.bits.number(), range.smallest(), range.largest()),
         None => "no range yet".to_owned(),
     });
     let mut notes: Vec<String> = ranges.collect();
-    match &layer.blobs[index].spread {
-        Some(spread) if spread.not_finite > 0 => notes.push(format!("{} NaN or infinite", spread.not_finite)),
+    match &layer.blobs[index].statistics {
+        Some(statistics) if statistics.not_finite > 0 => {
+            notes.push(format!("{} NaN or infinite", statistics.not_finite))
+        }
         Some(_) => {}
         None => notes.push("not as many values as the shape asks for".to_owned()),
     }
@@ -180,7 +188,7 @@ pub fn parameters_json(model: &Model, found: &Parameters) -> Value {
     let weights = found.weights.iter().map(|weights| {
         json!({
             "layer": weights.layer.to_string(), "type": weights.kind.to_string(), "range": range_json(weights.range),
-            "values": spread_json(&weights.spread),
+            "values": statistics_json(&weights.statistics),
         })
     });
     json!({
@@ -189,13 +197,13 @@ pub fn parameters_json(model: &Model, found: &Parameters) -> Value {
     })
 }
 
-/// A line for each blob, its fields apart by tabs; `-` for what is not known.
+/// The table of `--format calibration-txt`: one line for each blob, fields separated by tabs, `-` for unknown values.
 pub fn calibration(found: &Parameters) -> String {
     let mut text = String::from(
         "# what, name, bits, largest magnitude of the chip's numbers, delta, and who computes with it:\n\
          # data is a blob and the NNIE layers that read it, weights are a layer and its type\n",
     );
-    let mut line = |what: &str, name: &str, range: Option<Range>, who: &str| {
+    let mut line = |what: &str, name: &str, range: Option<QuantRange>, who: &str| {
         let _ = match range {
             Some(range) => {
                 let (bits, largest, delta) = (range.bits.number(), range.largest(), range.delta);
@@ -204,6 +212,7 @@ pub fn calibration(found: &Parameters) -> String {
             None => writeln!(text, "{what}\t{name}\t-\t-\t-\t{who}"),
         };
     };
+
     for data in &found.data {
         let feeds: Vec<String> = data.feeds.iter().map(ToString::to_string).collect();
         let feeds = if feeds.is_empty() { "-".to_owned() } else { feeds.join(",") };

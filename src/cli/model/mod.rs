@@ -1,12 +1,12 @@
-//! `gfpq model …`.
+//! `gfpq model …`: inspects, folds and quantises a caffemodel, and exports its ranges.
 
-mod answers;
+mod output;
 
 use std::io::{Write, stdout};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::io;
@@ -14,27 +14,21 @@ use crate::caffemodel::{Model, fold, info, parameters, quantise};
 use crate::prototxt::Document;
 use crate::quant::Bits;
 
-#[derive(Args)]
-pub struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-}
-
 #[derive(Subcommand)]
-enum Command {
-    /// Show each layer's blobs: shapes, values, and what 8 and 16 bit make of them; Quant layers' stored ranges.
+pub enum Command {
+    /// Show each layer's blobs: shapes, range of values, and the loss in 8 and 16 bit; for Quant layers the stored ranges.
     Info(Info),
-    /// Fold BatchNorm and Scale layers into the weights before them, as the NNIE compiler does.
+    /// Fold BatchNorm and Scale layers into the weights of the layer before them, as the NNIE compiler does.
     Fold(Fold),
-    /// Quantise the weights that the net's layers see quantised, as Caffe shows them.
+    /// Quantise the weights as a patched Caffe does for each forward pass.
     Quantize(Quantize),
-    /// Write the ranges of data and weights, for comparing with the NNIE compiler's.
+    /// Write the ranges of data and weights, to compare them with those of the NNIE compiler.
     ExportParams(Export),
 }
 
 #[derive(Args)]
-struct Info {
-    /// The model, `-` for standard input.
+pub struct Info {
+    /// The model's file, `-` for standard input.
     #[arg(value_name = "CAFFEMODEL")]
     input: PathBuf,
     /// Print JSON.
@@ -45,56 +39,56 @@ struct Info {
 /// A net and its weights; one of them may be `-` for standard input.
 #[derive(Args)]
 struct Inputs {
-    /// The net.
+    /// The net's prototxt.
     #[arg(long, value_name = "PROTOTXT")]
     net: PathBuf,
-    /// Its weights.
+    /// The net's weights.
     #[arg(long, value_name = "CAFFEMODEL")]
     weights: PathBuf,
 }
 
 #[derive(Args)]
-struct Fold {
+pub struct Fold {
     #[command(flatten)]
     inputs: Inputs,
-    /// Where the folded net goes; `-` for standard output.
+    /// The file to write the folded net to; `-` for standard output.
     #[arg(long, value_name = "PROTOTXT")]
     out_net: PathBuf,
-    /// Where its weights go.
+    /// The file to write the folded weights to; `-` for standard output.
     #[arg(long, value_name = "CAFFEMODEL")]
     out_weights: PathBuf,
-    /// Print the account as JSON on standard output.
+    /// Print a summary as JSON on standard output.
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Args)]
-struct Quantize {
+pub struct Quantize {
     #[command(flatten)]
     inputs: Inputs,
-    /// Where the quantised weights go; `-` for standard output.
+    /// The file to write the quantised weights to; `-` for standard output.
     #[arg(long, value_name = "CAFFEMODEL")]
     out_weights: PathBuf,
-    /// The width where the net has no weight_quant_param that says one, 8 or 16.
-    #[arg(long, default_value = "8", value_parser = super::bits)]
+    /// The bit width, 8 or 16, unless the net's weight_quant_param sets it.
+    #[arg(long, default_value = "8", value_parser = super::args::bits)]
     bits: Bits,
-    /// Print the account as JSON on standard output.
+    /// Print a summary as JSON on standard output.
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Args)]
-struct Export {
+pub struct Export {
     #[command(flatten)]
     inputs: Inputs,
-    /// Where the ranges go, `-` for standard output.
+    /// The file to write the ranges to, `-` for standard output.
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     output: PathBuf,
-    /// JSON, or a table of one line for each blob.
+    /// JSON, or a table with one line for each blob.
     #[arg(long, value_enum, default_value = "json")]
     format: Format,
-    /// The width of weights where the net has no weight_quant_param that says one, 8 or 16.
-    #[arg(long, default_value = "8", value_parser = super::bits)]
+    /// The bit width of weights, 8 or 16, unless the net's weight_quant_param sets it.
+    #[arg(long, default_value = "8", value_parser = super::args::bits)]
     bits: Bits,
 }
 
@@ -104,8 +98,8 @@ enum Format {
     CalibrationTxt,
 }
 
-pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    match &arguments.command {
+pub fn run(command: &Command) -> anyhow::Result<ExitCode> {
+    match command {
         Command::Info(arguments) => show_info(arguments)?,
         Command::Fold(arguments) => fold_model(arguments)?,
         Command::Quantize(arguments) => quantise_model(arguments)?,
@@ -119,11 +113,10 @@ impl Inputs {
         if io::is_standard(&self.net) && io::is_standard(&self.weights) {
             bail!("standard input cannot be both the net and the weights");
         }
-        let document = Document::parse(io::read(&self.net)?, &io::name(&self.net)).map_err(|error| anyhow!(error))?;
-        Ok((document, read_model(&self.weights)?))
+        Ok((io::read_document(&self.net)?, read_model(&self.weights)?))
     }
 
-    /// Both names, for messages that concern both.
+    /// The names of both files, for messages about the pair.
     fn names(&self) -> String {
         format!("{}, {}", io::name(&self.net), io::name(&self.weights))
     }
@@ -139,16 +132,16 @@ fn read_model(path: &Path) -> anyhow::Result<Model> {
     Model::parse(io::read(path)?).with_context(|| io::name(path))
 }
 
-/// Standard output takes one answer, and so does a file.
+/// Refuses two results for the same file or for standard output.
 fn check_outputs(files: &[&Path], json: bool) -> anyhow::Result<()> {
     if files.iter().filter(|path| io::is_standard(path)).count() + usize::from(json) > 1 {
-        bail!("standard output takes one answer only: give files for the others");
+        bail!("only one result can go to standard output: give files for the others");
     }
     if let [a, b] = files
         && !io::is_standard(a)
-        && io::is_same(a, b)
+        && io::is_same_file(a, b)
     {
-        bail!("the net and the weights cannot both go to {}", a.display());
+        bail!("the net and the weights cannot both be written to {}", a.display());
     }
     Ok(())
 }
@@ -158,8 +151,8 @@ fn show_info(arguments: &Info) -> anyhow::Result<()> {
     let layers = info(&model);
     let mut out = stdout().lock();
     match arguments.json {
-        true => writeln!(out, "{:#}", answers::info_json(&model, &layers))?,
-        false => answers::print_info(&mut out, &io::name(&arguments.input), &model, &layers)?,
+        true => writeln!(out, "{:#}", output::info_json(&model, &layers))?,
+        false => output::print_info(&mut out, &io::name(&arguments.input), &model, &layers)?,
     }
     Ok(())
 }
@@ -168,13 +161,15 @@ fn fold_model(arguments: &Fold) -> anyhow::Result<()> {
     check_outputs(&[&arguments.out_net, &arguments.out_weights], arguments.json)?;
     let (document, model) = arguments.inputs.read()?;
     let folded = fold(&document, &model).with_context(|| arguments.inputs.names())?;
+
     let weights = io::Staged::new(&arguments.out_weights, |out| folded.model.write_to(out))?;
     let net = io::Staged::new(&arguments.out_net, |out| out.write_all(&folded.net))?;
     weights.commit()?;
     net.commit()?;
+
     match arguments.json {
-        true => writeln!(stdout(), "{:#}", answers::fold_json(&folded))?,
-        false => answers::report_fold(&io::name(&arguments.inputs.net), &folded),
+        true => writeln!(stdout(), "{:#}", output::fold_json(&folded))?,
+        false => output::report_fold(&io::name(&arguments.inputs.net), &folded),
     }
     Ok(())
 }
@@ -186,8 +181,8 @@ fn quantise_model(arguments: &Quantize) -> anyhow::Result<()> {
     arguments.inputs.warn(&quantised.warnings);
     io::Staged::new(&arguments.out_weights, |out| quantised.model.write_to(out))?.commit()?;
     match arguments.json {
-        true => writeln!(stdout(), "{:#}", answers::quantise_json(&quantised))?,
-        false => answers::report_quantised(&io::name(&arguments.inputs.weights), &quantised),
+        true => writeln!(stdout(), "{:#}", output::quantise_json(&quantised))?,
+        false => output::report_quantised(&io::name(&arguments.inputs.weights), &quantised),
     }
     Ok(())
 }
@@ -197,8 +192,8 @@ fn export(arguments: &Export) -> anyhow::Result<()> {
     let found = parameters(&document, &model, arguments.bits).with_context(|| arguments.inputs.names())?;
     arguments.inputs.warn(&found.warnings);
     let text = match arguments.format {
-        Format::Json => format!("{:#}\n", answers::parameters_json(&model, &found)),
-        Format::CalibrationTxt => answers::calibration(&found),
+        Format::Json => format!("{:#}\n", output::parameters_json(&model, &found)),
+        Format::CalibrationTxt => output::calibration(&found),
     };
     io::write(&arguments.output, text.as_bytes())
 }
