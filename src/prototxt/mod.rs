@@ -1,7 +1,7 @@
 //! Caffe's prototxt files: read without a schema, understood as nets, and changed without touching any other byte.
 //!
-//! [`text`] keeps a file's bytes, [`net`] reads it as a graph of layers and blobs, [`nnie`] knows what the chip computes.
-//! On these stand [`add_quant`], [`strip_quant`], [`check()`] and [`fold`].
+//! A [`Document`] keeps a file's bytes, [`net`] reads it as a graph of layers and blobs, and `nnie` knows what the chip
+//! computes. On these stand [`add_quant`], [`strip_quant`], [`check()`] and [`fold`].
 //!
 //! ```
 //! use gfpq::prototxt::{Document, Selection, Weights, add_quant, strip_quant};
