@@ -13,8 +13,7 @@ mod wiring;
 
 use bstr::BString;
 
-use super::error::EditError;
-use super::text::{Document, Id};
+use super::text::Id;
 
 pub(crate) use old_types::from_number as old_type_from_number;
 pub use quant_parameter::QuantParameter;
@@ -93,31 +92,6 @@ pub struct Net {
 }
 
 impl Net {
-    /// The nets of a document: the document itself where it has layers, and the nets inside a solver.
-    ///
-    /// # Errors
-    /// [`EditError::Empty`]; [`EditError::Mistyped`] where Caffe would refuse the value of a layer's field.
-    pub fn all(document: &Document) -> Result<Vec<Net>, EditError> {
-        read::nets(document)
-    }
-
-    /// The one net of a document, in the current form.
-    ///
-    /// # Errors
-    /// Those of [`Net::all`]; [`EditError::NoLayers`], [`EditError::SeveralNets`], [`EditError::OldNet`].
-    pub fn only(document: &Document) -> Result<Net, EditError> {
-        let mut nets = Net::all(document)?;
-        let count = nets.len();
-        let net = nets.pop().ok_or(EditError::NoLayers)?;
-        if count > 1 {
-            return Err(EditError::SeveralNets(count));
-        }
-        if net.form == Form::Legacy {
-            return Err(EditError::OldNet { line: net.layers[0].line });
-        }
-        Ok(net)
-    }
-
     /// The states in which the net is meant to run: those in which a layer provides data. A file for training only, or a
     /// net that needs a stage, is not wrong in its other states.
     pub fn intended_states(&self) -> StateSet {
@@ -127,10 +101,5 @@ impl Net {
         };
         let states = self.layers.iter().filter(has_data).map(|layer| layer.states.clone()).reduce(|a, b| a.or(&b));
         states.filter(|states| self.inputs.is_empty() && !states.is_empty()).unwrap_or_else(|| self.states.all())
-    }
-
-    /// Which layer makes and which layers read each version of a blob.
-    pub fn wiring(&self) -> Wiring {
-        Wiring::of(self)
     }
 }

@@ -20,23 +20,45 @@ struct WrongValue<'a> {
     wanted: &'static str,
 }
 
-/// The nets of a document, those without layers left out.
-pub(super) fn nets(document: &Document) -> Result<Vec<Net>, EditError> {
-    if document.is_empty() {
-        return Err(EditError::Empty);
+impl Net {
+    /// The nets of a document: the document itself where it has layers, and the nets inside a solver.
+    ///
+    /// # Errors
+    /// [`EditError::Empty`]; [`EditError::Mistyped`] where Caffe would refuse the value of a layer's field.
+    pub fn all(document: &Document) -> Result<Vec<Net>, EditError> {
+        if document.is_empty() {
+            return Err(EditError::Empty);
+        }
+
+        let root = document.root();
+        let lines = document.line_starts();
+        let in_solver = NET_FIELDS.iter().flat_map(|name| root.all(name));
+        let nets: Result<Vec<Net>, WrongValue<'_>> =
+            std::iter::once(root).chain(in_solver).map(|message| net(message, &lines)).collect();
+
+        match nets {
+            Ok(nets) => Ok(nets.into_iter().filter(|net| !net.layers.is_empty()).collect()),
+            Err(WrongValue { value, field, wanted }) => {
+                Err(document.error_at(value, format!("expected {wanted} as the value of `{field}`")).into())
+            }
+        }
     }
 
-    let root = document.root();
-    let lines = document.line_starts();
-    let in_solver = NET_FIELDS.iter().flat_map(|name| root.all(name));
-    let nets: Result<Vec<Net>, WrongValue<'_>> =
-        std::iter::once(root).chain(in_solver).map(|message| net(message, &lines)).collect();
-
-    match nets {
-        Ok(nets) => Ok(nets.into_iter().filter(|net| !net.layers.is_empty()).collect()),
-        Err(WrongValue { value, field, wanted }) => {
-            Err(document.error_at(value, format!("expected {wanted} as the value of `{field}`")).into())
+    /// The one net of a document, in the current form.
+    ///
+    /// # Errors
+    /// Those of [`Net::all`]; [`EditError::NoLayers`], [`EditError::SeveralNets`], [`EditError::OldNet`].
+    pub fn only(document: &Document) -> Result<Net, EditError> {
+        let mut nets = Net::all(document)?;
+        let count = nets.len();
+        let net = nets.pop().ok_or(EditError::NoLayers)?;
+        if count > 1 {
+            return Err(EditError::SeveralNets(count));
         }
+        if net.form == Form::Legacy {
+            return Err(EditError::OldNet { line: net.layers[0].line });
+        }
+        Ok(net)
     }
 }
 

@@ -52,6 +52,13 @@ pub struct Wire {
     pub missing: StateSet,
 }
 
+impl Net {
+    /// Which layer makes and which layers read each version of a blob.
+    pub fn wiring(&self) -> Wiring {
+        Wiring::of(self)
+    }
+}
+
 /// Which layers make and read the blobs of a net.
 #[derive(Clone, Debug)]
 pub struct Wiring {

@@ -1,104 +1,12 @@
-//! Which BatchNorm and Scale layers fold into the layer with weights before them, and the text of the net without them.
-//!
-//! A chain is a layer with weights and the BatchNorm and Scale layers behind it. Each must be the only reader of the layer
-//! before it, in every state of the net. The layer with weights takes over the name of the last layer's top, so that the
-//! chain's result keeps its name for its readers, and for users who look for an output by name.
+//! Finds the chains of a net: which BatchNorm and Scale layers fold, and why the others do not.
 
 use std::collections::HashSet;
 
-use bstr::BString;
-
-use super::error::EditError;
-use super::net::{Layer, Net, Phase, Producer, Wiring, remove_layers};
-use super::nnie::{QUANT, has_weights};
-use super::text::{Document, Edits, Field, Id, Kind, renamed};
-
-/// Where an output channel's weights lie in a layer's weight blob.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
-    /// Along the blob's first axis: convolutions and inner products.
-    Outermost,
-    /// Along the blob's last axis: an inner product with `transpose: true`.
-    Innermost,
-    /// Deconvolution: the blob's shape is (inputs, outputs / groups, height, width).
-    Deconvolution {
-        /// The layer's `group`.
-        groups: usize,
-    },
-}
-
-/// The affine map that a layer applies to each channel.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Affine {
-    /// `(x - mean) / sqrt(variance + eps)`
-    BatchNorm {
-        /// The layer's `eps`.
-        eps: f32,
-    },
-    /// `x * gamma`, and `+ beta` if the layer has a bias.
-    Scale {
-        /// The layer's `bias_term`.
-        bias: bool,
-    },
-}
-
-/// One step of a chain: a layer, or several layers of one name that take part in different states of the net.
-#[derive(Clone, Debug)]
-pub struct Stage {
-    /// The layers' numbers in the net.
-    pub layers: Vec<usize>,
-    /// The map that they apply.
-    pub affine: Affine,
-}
-
-/// A layer with weights, and the layers that fold into it.
-#[derive(Clone, Debug)]
-pub struct Chain {
-    /// The number in the net of the layer with weights.
-    pub layer: usize,
-    /// The layout of its weights.
-    pub layout: Layout,
-    /// Its number of outputs, if the net gives it.
-    pub outputs: Option<usize>,
-    /// Whether it has a bias.
-    pub has_bias: bool,
-    /// The layers that fold into it, in their order; at least one stage.
-    pub stages: Vec<Stage>,
-}
-
-/// A BatchNorm or Scale layer that does not fold.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NotFolded {
-    /// The layer's number in the net.
-    pub layer: usize,
-    /// The layer's line.
-    pub line: usize,
-    /// The layer's name.
-    pub name: BString,
-    /// The layer's type.
-    pub kind: BString,
-    /// Why it does not fold.
-    pub reason: String,
-}
-
-impl NotFolded {
-    /// Layer `layer` of `net`, and why it does not fold.
-    pub fn of(net: &Net, layer: usize, reason: String) -> NotFolded {
-        let Layer { line, name, kind, .. } = &net.layers[layer];
-        NotFolded { layer, line: *line, name: name.clone(), kind: kind.clone(), reason }
-    }
-}
-
-/// What folds in a net, and what does not.
-#[derive(Clone, Debug)]
-pub struct Chains {
-    /// The net.
-    pub net: Net,
-    /// The chains, in the order of their first layers.
-    pub chains: Vec<Chain>,
-    /// The BatchNorm and Scale layers that are in no chain, in the net's order.
-    pub left: Vec<NotFolded>,
-}
+use super::{Affine, Chain, Chains, Layout, NotFolded, Stage, param_name};
+use crate::prototxt::error::EditError;
+use crate::prototxt::net::{Layer, Net, Phase, Producer, Wiring};
+use crate::prototxt::nnie::{QUANT, has_weights};
+use crate::prototxt::text::{Document, Field};
 
 /// Finds the chains of a document's one net.
 ///
@@ -123,40 +31,6 @@ pub fn chains(document: &Document) -> Result<Chains, EditError> {
     }
     left.sort_by_key(|layer| layer.layer);
     Ok(Chains { chains, left, net })
-}
-
-/// The text of the document with these chains folded: without the layers of their stages, and with a bias in each layer
-/// with weights.
-pub fn fold_text(document: &Document, net: &Net, chains: &[Chain]) -> Vec<u8> {
-    let mut edits = Edits::default();
-    let folded: HashSet<Id> = chains.iter().flat_map(Chain::folded_layers).map(|layer| net.layers[layer].id).collect();
-    remove_layers(document, document.field(net.id), &folded, &mut edits);
-
-    for chain in chains {
-        let layer = &net.layers[chain.layer];
-        let (top, last) = (&layer.tops[0], chain.top(net));
-        if top.name != *last {
-            let value = document.field(top.id);
-            edits.replace(value.value_range(), renamed(value, last));
-        }
-        if !chain.has_bias {
-            add_bias(document, net, chain, &mut edits);
-        }
-    }
-    edits.apply(document.as_bytes())
-}
-
-impl Chain {
-    /// The numbers in the net of the layers that fold into the layer with weights.
-    pub fn folded_layers(&self) -> impl Iterator<Item = usize> {
-        self.stages.iter().flat_map(|stage| stage.layers.iter().copied())
-    }
-
-    /// The name of the blob that the chain makes.
-    pub fn top<'n>(&self, net: &'n Net) -> &'n BString {
-        let last = self.stages.last().map_or(self.layer, |stage| stage.layers[0]);
-        &net.layers[last].tops[0].name
-    }
 }
 
 struct Finder<'a> {
@@ -344,49 +218,4 @@ fn read_weights(number: usize, layer: Field<'_>) -> (Chain, bool) {
     let outputs = of("num_output").and_then(|value| value.number());
     let has_bias = of("bias_term").is_none_or(|value| value.is_true());
     (Chain { layer: number, layout, outputs, has_bias, stages: Vec::new() }, axis == Some(1))
-}
-
-/// The name of the message that holds `bias_term`.
-fn param_name(kind: &[u8]) -> &'static str {
-    if kind == b"InnerProduct" { "inner_product_param" } else { "convolution_param" }
-}
-
-/// Gives a layer a bias, and the bias a `param`: with lr_mult 0 where the layer's weights are fixed; otherwise that of the
-/// bias of the last folded Scale layer.
-fn add_bias(document: &Document, net: &Net, chain: &Chain, edits: &mut Edits) {
-    let layer = &net.layers[chain.layer];
-    let message = document.field(layer.id);
-    let param = message.first(param_name(&layer.kind));
-    for field in param.into_iter().flat_map(|param| param.all("bias_term")) {
-        edits.replace(field.value_range(), "true");
-    }
-    let params: Vec<Field<'_>> = message.children().filter(|field| field.name() == b"param").collect();
-    let [weights] = params.as_slice() else { return };
-    if weights.kind() != Kind::Message {
-        return;
-    }
-    let rate = weights.first("lr_mult").and_then(|value| value.number::<f64>());
-    let text = if rate == Some(0.0) {
-        b"param { lr_mult: 0 decay_mult: 0 }".to_vec()
-    } else {
-        let is_scale = |stage: &&Stage| matches!(stage.affine, Affine::Scale { bias: true });
-        let Some(scale) = chain.stages.iter().rfind(is_scale) else { return };
-        let of_bias = document.field(net.layers[scale.layers[0]].id).children().filter(|f| f.name() == b"param").nth(1);
-        match of_bias {
-            Some(field) if field.kind() == Kind::Message && field.first("name").is_none() => {
-                document.as_bytes()[field.range()].to_vec()
-            }
-            _ => return,
-        }
-    };
-    let gap = &document.as_bytes()[weights.gap()];
-    let space = match gap.iter().rposition(|&b| b == b'\n') {
-        Some(newline) if gap[newline..].iter().all(u8::is_ascii_whitespace) => {
-            let is_dos = newline > 0 && gap[newline - 1] == b'\r';
-            [if is_dos { b"\r".as_slice() } else { b"" }, &gap[newline..]].concat()
-        }
-        _ => b" ".to_vec(),
-    };
-    let end = weights.range().end;
-    edits.replace(end..end, [space, text].concat());
 }
