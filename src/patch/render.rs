@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::diff::unified_diff;
 use super::error::Error;
-use super::plan::{self, Plan};
+use super::plan::{self, Change, Plan};
 use super::proto::{FieldNumbers, Snippets};
 use super::template;
+use super::tree::Entry;
+use crate::diff::write_unified;
 
 /// The patch for BVLC's last Caffe: new files under their paths in a tree, and `EDITS.md`, which says what goes into the
 /// tree's own files, for whoever makes the edits by hand.
@@ -58,4 +59,28 @@ fn new_files(solver_header: &str) -> Result<Vec<(PathBuf, Vec<u8>)>, Error> {
     let variables = [("solver_header", solver_header.to_owned())];
     let render = |name| Ok((Path::new(name).into(), template::render(name, &variables)?.into_bytes()));
     template::FILES.iter().map(|&(name, _)| render(name)).collect()
+}
+
+/// The plan's changes as `patch -p1` reads them; binary files and links are named only. The bytes are those of the files.
+pub fn unified_diff(plan: &Plan) -> Vec<u8> {
+    plan.changes.iter().flat_map(diff_one).collect()
+}
+
+fn diff_one(change: &Change) -> Vec<u8> {
+    let path = change.path.display();
+    let new = match &change.after {
+        Entry::File { bytes, .. } if !bytes.contains(&0) => bytes,
+        Entry::File { bytes, .. } => {
+            return format!("Binary file {path} would be new: {} bytes\n", bytes.len()).into_bytes();
+        }
+        Entry::Link(target) => return format!("Link {path} would point to {}\n", target.display()).into_bytes(),
+    };
+    let (old_name, old) = match &change.before {
+        Some(Entry::File { bytes, .. }) => (format!("a/{path}"), bytes.as_slice()),
+        _ => ("/dev/null".to_owned(), [].as_slice()),
+    };
+    let mut text = Vec::new();
+    // A Vec takes everything.
+    let _ = write_unified(&mut text, &old_name, &format!("b/{path}"), old, new);
+    text
 }
