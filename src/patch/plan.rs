@@ -2,18 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use super::architectures;
-use super::compat;
-use super::config;
-use super::cuda::Cuda;
+use super::edits::caffe_proto::{self, FieldNumbers};
+use super::edits::make_syntax::{assigns, sets};
+use super::edits::{compat, cuda_arch, makefile, makefile_config, net_sources};
 use super::error::Error;
-use super::library::Library;
-use super::machine::Machine;
-use super::makefile::{self, assigns, find, sets};
-use super::net;
-use super::proto::{self, FieldNumbers};
+use super::host::library::Library;
+use super::host::machine::Machine;
+use super::host::nvcc::Cuda;
+use super::source_text::Text;
 use super::template;
-use super::text::Text;
 use super::tree::{Entry, Tree};
 
 /// What an apply is to do.
@@ -78,10 +75,10 @@ impl Plan {
                 "the Quant layer and quantised weights",
             )?;
         }
-        let numbers = plan.edit(tree, "src/caffe/proto/caffe.proto", "their parameters", proto::edit)?;
+        let numbers = plan.edit(tree, "src/caffe/proto/caffe.proto", "their parameters", caffe_proto::edit)?;
         plan.numbers = numbers;
-        plan.edit(tree, "include/caffe/net.hpp", "quantised weights", net::edit_header)?;
-        plan.edit(tree, "src/caffe/net.cpp", "quantised weights", net::edit_source)?;
+        plan.edit(tree, "include/caffe/net.hpp", "quantised weights", net_sources::edit_header)?;
+        plan.edit(tree, "src/caffe/net.cpp", "quantised weights", net_sources::edit_source)?;
         plan.edit(tree, "Makefile", "link and copy the library", makefile::edit)?;
         plan.edit_config(tree, "Makefile.config.example", options)?;
         if let Some(machine) = options.machine {
@@ -135,10 +132,10 @@ impl Plan {
     fn edit_config(&mut self, tree: &Tree, path: &'static str, options: &Options) -> Result<(), Error> {
         let cuda = options.machine.and_then(|machine| machine.cuda.as_ref()).filter(|_| options.compat);
         let edited = self.edit(tree, path, "the library's folders", |path, text| {
-            config::add_directories(path, text)?;
-            Ok(cuda.is_some_and(|cuda| architectures::drop_refused(text, cuda)))
+            makefile_config::add_directories(path, text)?;
+            Ok(cuda.is_some_and(|cuda| cuda_arch::drop_refused(text, cuda)))
         })?;
-        let edit = (architectures::NAME, architectures::REASON);
+        let edit = (cuda_arch::NAME, cuda_arch::REASON);
         if edited && !self.compat.contains(&edit) {
             self.compat.push(edit);
         }
@@ -150,7 +147,7 @@ impl Plan {
         const CONFIG: &str = "Makefile.config";
         let present = tree.text(Path::new(CONFIG))?;
         let has_compiler = |text: &Text| {
-            sets(text, "CPU_ONLY", "1") || find(text, |line| assigns(line.trim_start(), "CUSTOM_CXX")).is_some()
+            sets(text, "CPU_ONLY", "1") || text.find_line(|line| assigns(line.trim_start(), "CUSTOM_CXX")).is_some()
         };
         if !present.as_ref().is_some_and(has_compiler) {
             self.notes.extend(machine.cuda.as_ref().and_then(Cuda::note));
@@ -161,8 +158,8 @@ impl Plan {
         let example = tree.text(Path::new("Makefile.config.example"))?;
         let mut text =
             example.ok_or(Error::NotCaffe { root: tree.root().into(), missing: "Makefile.config.example" })?;
-        config::set_for_machine(&mut text, machine);
-        config::add_directories(&tree.root().join(CONFIG), &mut text)?;
+        makefile_config::set_for_machine(&mut text, machine);
+        makefile_config::add_directories(&tree.root().join(CONFIG), &mut text)?;
         self.changes.push(Change {
             path: CONFIG.into(),
             before: None,

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::edits::caffe_proto::{FieldNumbers, Snippets};
 use super::error::Error;
 use super::plan::{self, Change, Plan};
-use super::proto::{FieldNumbers, Snippets};
 use super::template;
 use super::tree::Entry;
 use crate::diff::write_unified;

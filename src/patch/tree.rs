@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::error::Error;
-use super::text::Text;
+use super::source_text::Text;
 
 /// A folder that has been seen to hold Caffe's sources.
 #[derive(Clone, Debug)]

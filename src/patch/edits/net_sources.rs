@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use super::error::Error;
-use super::makefile::find;
-use super::template;
-use super::text::Text;
+use crate::patch::error::Error;
+use crate::patch::source_text::Text;
+use crate::patch::template;
 
 /// Plans the edits of net.hpp: the include and the member.
 ///
@@ -13,7 +12,8 @@ use super::text::Text;
 /// When a place is not found.
 pub fn edit_header(path: &Path, text: &mut Text) -> Result<(), Error> {
     let missing = |wanted: &str| Error::NoPlace { path: path.into(), wanted: wanted.into() };
-    let member = find(text, |line| line.contains("(Net);")).ok_or_else(|| missing("DISABLE_COPY_AND_ASSIGN(Net)"))?;
+    let member =
+        text.find_line(|line| line.contains("(Net);")).ok_or_else(|| missing("DISABLE_COPY_AND_ASSIGN(Net)"))?;
     text.insert_lines(member, &template::render("net/member.hpp", &[])?);
     let include = last_plain_include(text).ok_or_else(|| missing("an include of Caffe's own headers"))?;
     text.insert_lines(include, "#include \"caffe/util/weight_quantizer.hpp\"\n");

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use super::error::Error;
-use super::template;
-use super::text::Text;
+use super::make_syntax::{appends, assigns, unconditional};
+use crate::patch::error::Error;
+use crate::patch::source_text::Text;
+use crate::patch::template;
 
 /// Plans all edits of Makefile.
 ///
@@ -29,7 +30,7 @@ pub fn edit(path: &Path, text: &mut Text) -> Result<(), Error> {
     text.insert_lines(rule, &template::render("Makefile/copy_library.mk", &[])?);
 
     // Older trees may lack the next two, and build all the same.
-    let install = find(text, |line| {
+    let install = text.find_line(|line| {
         let copies = line.starts_with("\tinstall ") || line.starts_with("\tcp ");
         copies && line.contains("$(DYNAMIC_NAME)") && line.contains("$(DISTRIBUTE_DIR)")
     });
@@ -47,54 +48,6 @@ fn keep_from_superclean(text: &mut Text) {
     if let Some(at) = text.as_str().find(SPARED) {
         text.replace(at..at + SPARED.len(), "-not -path './data/*' -not -path './GFPQLibs/*'");
     }
-}
-
-/// Whether a line assigns or appends to a variable.
-pub fn assigns(line: &str, variable: &str) -> bool {
-    line.strip_prefix(variable).is_some_and(|rest| {
-        let rest = rest.trim_start();
-        ["=", ":=", "+=", "?="].iter().any(|operator| rest.starts_with(operator))
-    })
-}
-
-/// Whether some line gives a variable this value.
-pub fn sets(text: &Text, variable: &str, value: &str) -> bool {
-    let is_value =
-        |line: &str| line.split('#').next().and_then(|line| line.split('=').nth(1)).map(str::trim) == Some(value);
-    find(text, |line| assigns(line.trim_start(), variable) && is_value(line)).is_some()
-}
-
-/// The offset of the first line that matches.
-pub fn find(text: &Text, matches: impl Fn(&str) -> bool) -> Option<usize> {
-    text.lines().find(|(_, line)| matches(line)).map(|(at, _)| at)
-}
-
-/// Whether an assignment appends.
-fn appends(line: &str) -> bool {
-    line.split('=').next().is_some_and(|head| head.ends_with('+'))
-}
-
-/// The offsets of the lines that match outside of `ifeq … endif`.
-fn unconditional(text: &Text, matches: impl Fn(&str) -> bool) -> Vec<usize> {
-    lines_with_depth(text).filter(|&(_, line, depth)| depth == 0 && matches(line)).map(|(at, ..)| at).collect()
-}
-
-/// The end of the logical line at `from`, or of the outermost `ifeq … endif` around it.
-pub fn end_of_statement(text: &Text, from: usize) -> usize {
-    let outside = lines_with_depth(text).find(|&(at, _, depth)| at >= from && depth == 0);
-    outside.map_or(text.as_str().len(), |(at, ..)| text.end_of_logical_line(at))
-}
-
-/// Offset, line, and how many conditionals are open behind it.
-fn lines_with_depth(text: &Text) -> impl Iterator<Item = (usize, &str, i32)> {
-    text.lines().scan(0, |depth, (at, line)| {
-        match line.split_whitespace().next().unwrap_or("") {
-            "ifeq" | "ifneq" | "ifdef" | "ifndef" => *depth += 1,
-            "endif" => *depth -= 1,
-            _ => {}
-        }
-        Some((at, line, *depth))
-    })
 }
 
 #[cfg(test)]

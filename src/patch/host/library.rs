@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
-use super::error::Error;
-use super::tree::Entry;
+use crate::patch::error::Error;
+use crate::patch::tree::Entry;
 
 /// The header and the libraries, as paths below GFPQLibs.
 #[derive(Debug)]

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::Path;
 
-use super::error::Error;
-use super::template;
-use super::text::Text;
+use crate::patch::error::Error;
+use crate::patch::source_text::Text;
+use crate::patch::template;
 
 /// Numbers that protobuf keeps for itself.
 const RESERVED: Range<u32> = 19_000..20_000;

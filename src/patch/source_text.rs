@@ -54,6 +54,11 @@ impl Text {
         self.content[..offset].rfind('\n').map_or(0, |newline| newline + 1)
     }
 
+    /// The offset of the first line that matches.
+    pub fn find_line(&self, matches: impl Fn(&str) -> bool) -> Option<usize> {
+        self.lines().find(|(_, line)| matches(line)).map(|(at, _)| at)
+    }
+
     /// Inserts whole lines, written with `\n`, at the start of a line.
     pub fn insert_lines(&mut self, offset: usize, lines: &str) {
         let mut lines = lines.replace('\n', self.newline);

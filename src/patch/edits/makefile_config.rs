@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use super::error::Error;
-use super::machine::Machine;
-use super::makefile::{assigns, end_of_statement, find};
-use super::template;
-use super::text::Text;
+use super::make_syntax::{assigns, end_of_statement};
+use crate::patch::error::Error;
+use crate::patch::host::machine::Machine;
+use crate::patch::source_text::Text;
+use crate::patch::template;
 
 /// Adds the library's folders after the LIBRARY_DIRS line.
 ///
@@ -38,8 +38,9 @@ pub fn set_for_machine(text: &mut Text, machine: &Machine) {
 /// Sets a variable where the file sets it, else where it suggests it in a comment, else at the end.
 fn set(text: &mut Text, variable: &str, value: &str) {
     let line = format!("{variable} := {value}\n");
-    let place = find(text, |line| assigns(line, variable) && !line.contains("+="))
-        .or_else(|| find(text, |line| line.strip_prefix('#').is_some_and(|rest| assigns(rest.trim_start(), variable))));
+    let place = text.find_line(|line| assigns(line, variable) && !line.contains("+=")).or_else(|| {
+        text.find_line(|line| line.strip_prefix('#').is_some_and(|rest| assigns(rest.trim_start(), variable)))
+    });
     match place {
         Some(at) => {
             let end = text.end_of_logical_line(at);

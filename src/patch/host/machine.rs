@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::cuda::{Cuda, HostCompiler};
+use super::nvcc::{Cuda, HostCompiler};
 
 /// Compilers and libraries found on a machine, as far as Caffe's build asks for them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,7 +66,7 @@ impl Machine {
     }
 
     /// Variables of Makefile.config and their values.
-    pub(super) fn settings(&self) -> Vec<(&'static str, String)> {
+    pub(in crate::patch) fn settings(&self) -> Vec<(&'static str, String)> {
         let mut settings = Vec::new();
         match &self.cuda {
             None => settings.push(("CPU_ONLY", "1".into())),

@@ -58,7 +58,7 @@ impl Cuda {
     }
 
     /// CUDA_ARCH: machine code for each architecture, and PTX of the newest for those to come.
-    pub(super) fn gencode(&self) -> String {
+    pub(in crate::patch) fn gencode(&self) -> String {
         let all = self.architectures();
         let machine_code = all.iter().map(|n| format!("-gencode arch=compute_{n},code=sm_{n}"));
         let ptx = all.last().map(|n| format!("-gencode arch=compute_{n},code=compute_{n}"));
@@ -66,7 +66,7 @@ impl Cuda {
     }
 
     /// What is to be told of a build with this installation.
-    pub(super) fn note(&self) -> Option<String> {
+    pub(in crate::patch) fn note(&self) -> Option<String> {
         let HostCompiler::Missing(wanted) = &self.compiler else { return None };
         let Cuda { root, version, .. } = self;
         Some(format!(

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::text::Text;
+use crate::patch::source_text::Text;
 
 /// A compatibility edit.
 pub struct Edit {

@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use super::cuda::Cuda;
-use super::makefile::{assigns, sets};
-use super::text::Text;
+use super::make_syntax::{assigns, sets};
+use crate::patch::host::nvcc::Cuda;
+use crate::patch::source_text::Text;
 
 /// The edit's name among the compatibility edits.
 pub const NAME: &str = "cuda-architectures";
@@ -77,8 +77,8 @@ fn architecture(entry: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::cuda::HostCompiler;
     use super::*;
+    use crate::patch::host::nvcc::HostCompiler;
 
     fn edited(source: &str, known: &[u32]) -> Option<String> {
         let (root, version, compiler) = ("/c".into(), "12.0".into(), HostCompiler::Default);
