@@ -3,8 +3,10 @@
 //! A tree is read, every edit planned in memory at a place found in the tree's own files, and only then written: files
 //! are replaced atomically under a journal that can finish or undo an interrupted run and give every byte back.
 
+mod apply;
 mod edits;
 mod error;
+mod files;
 mod host;
 mod journal;
 mod plan;
@@ -13,12 +15,13 @@ mod source_text;
 mod template;
 mod tree;
 
+pub use apply::{Outcome, Status, apply, dry_run, revert, status};
 pub use edits::caffe_proto::FieldNumbers;
 pub use error::Error;
 pub use host::library::Library;
 pub use host::machine::{Machine, Python};
 pub use host::nvcc::{Cuda, HostCompiler};
-pub use journal::{Journal, Outcome, Record, Status, apply, dry_run, revert, status};
+pub use journal::{Journal, Record};
 pub use plan::{Change, Options, Plan};
 pub use render::{render_stock, render_tree, unified_diff};
 pub use tree::{Entry, Tree};
