@@ -7,3 +7,5 @@ pub mod make_syntax;
 pub mod makefile;
 pub mod makefile_config;
 pub mod net_sources;
+mod next_available;
+mod proto_text;
