@@ -1,13 +1,19 @@
 //! A Caffe tree: its files, and whether QuantLayer can live in it.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use walkdir::WalkDir;
+
 use super::error::Error;
 use super::source_text::Text;
+
+/// The extensions of source files.
+const SOURCES: &[&str] = &["cpp", "cu", "cuh", "h", "hpp", "py"];
 
 /// A folder that has been seen to hold Caffe's sources.
 #[derive(Clone, Debug)]
@@ -131,22 +137,39 @@ impl Tree {
         self.check_no_quant()
     }
 
+    /// Refuses a tree in which a source file registers a Quant layer, unless the patch put that file there.
     fn check_no_quant(&self) -> Result<(), Error> {
-        for file in walkdir::WalkDir::new(self.root.join("src/caffe")).into_iter().filter_map(Result::ok) {
-            let path = file.path();
-            if path.strip_prefix(&self.root).is_ok_and(|path| self.overlay.contains_key(path)) {
+        for path in self.sources(Path::new("src/caffe")) {
+            let is_compiled = path.extension().is_some_and(|extension| extension == "cpp" || extension == "cu");
+            if !is_compiled || self.overlay.contains_key(&path) {
                 continue;
             }
-            if path.extension().is_some_and(|extension| extension == "cpp" || extension == "cu") {
-                let bytes = fs::read(path).map_err(|source| Error::Read { path: path.into(), source })?;
-                for sign in ["REGISTER_LAYER_CLASS(Quant)", "REGISTER_LAYER_CREATOR(Quant,"] {
-                    if bytes.windows(sign.len()).any(|window| window == sign.as_bytes()) {
-                        return Err(Error::QuantPresent { path: path.into(), what: sign.to_owned() });
-                    }
+            let path = self.root.join(path);
+            let bytes = fs::read(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
+            for sign in ["REGISTER_LAYER_CLASS(Quant)", "REGISTER_LAYER_CREATOR(Quant,"] {
+                if bytes.windows(sign.len()).any(|window| window == sign.as_bytes()) {
+                    return Err(Error::QuantPresent { path, what: sign.to_owned() });
                 }
             }
         }
         Ok(())
+    }
+
+    /// The C++, CUDA and Python sources below a folder of the tree, in the order of their paths; a path that is no
+    /// folder is returned as it is. Paths are relative to the tree.
+    pub fn sources(&self, path: &Path) -> Vec<PathBuf> {
+        let full = self.root.join(path);
+        if !full.is_dir() {
+            return vec![path.into()];
+        }
+        let is_source = |path: &PathBuf| {
+            let extension = path.extension().and_then(OsStr::to_str);
+            extension.is_some_and(|extension| SOURCES.contains(&extension))
+        };
+        let entries = WalkDir::new(full).sort_by_file_name().into_iter().filter_map(Result::ok);
+        let files = entries.filter(|entry| !entry.file_type().is_dir());
+        let paths = files.filter_map(|file| file.path().strip_prefix(&self.root).ok().map(Path::to_path_buf));
+        paths.filter(is_source).collect()
     }
 }
 

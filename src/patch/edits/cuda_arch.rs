@@ -8,8 +8,10 @@ use crate::patch::source_text::Text;
 
 /// The edit's name among the compatibility edits.
 pub const NAME: &str = "cuda-architectures";
-/// What it is for.
+/// Why Caffe needs it.
 pub const REASON: &str = "nvcc refuses some of the architectures that CUDA_ARCH lists";
+/// The files to look at, relative to the tree.
+pub const PATHS: &[&str] = &["Makefile.config.example", "Makefile.config"];
 
 /// Drops from CUDA_ARCH what this nvcc refuses, and says whether there was any. Where nothing is left, what the machine
 /// asks for takes its place.

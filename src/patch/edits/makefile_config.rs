@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::make_syntax::{assigns, end_of_statement};
+use super::make_syntax::{assigns, end_of_statement, sets};
 use crate::patch::error::Error;
 use crate::patch::host::machine::Machine;
 use crate::patch::source_text::Text;
@@ -26,6 +26,11 @@ pub fn add_directories(path: &Path, text: &mut Text) -> Result<(), Error> {
     let lines = template::render("Makefile.config/directories.mk", &[])?;
     text.insert_lines(at.unwrap_or(0), &lines);
     Ok(())
+}
+
+/// Whether the file chooses a C++ compiler for nvcc, or builds without nvcc.
+pub fn chooses_compiler(text: &Text) -> bool {
+    sets(text, "CPU_ONLY", "1") || text.find_line(|line| assigns(line.trim_start(), "CUSTOM_CXX")).is_some()
 }
 
 /// Fills the example in for a machine.
