@@ -1,7 +1,7 @@
-//! QuantLayer into a Caffe tree, and out of it again.
+//! Puts QuantLayer into a Caffe tree, and takes it out again.
 //!
-//! A tree is read, every edit planned in memory at a place found in the tree's own files, and only then written: files
-//! are replaced atomically under a journal that can finish or undo an interrupted run and give every byte back.
+//! Every edit is planned in memory, at a place found in the tree's own files, before anything is written. Then files are
+//! replaced atomically, under a journal with which an interrupted run can be finished or undone, byte for byte.
 
 mod apply;
 mod edits;

@@ -1,4 +1,4 @@
-//! As much of make's syntax as the edits need: assignments, continued lines and conditionals.
+//! The part of make's syntax that the edits need: assignments, continued lines and conditionals.
 
 use crate::patch::source_text::Text;
 
@@ -10,30 +10,30 @@ pub fn assigns(line: &str, variable: &str) -> bool {
     })
 }
 
-/// Whether some line gives a variable this value.
+/// Whether some line sets a variable to exactly this value.
 pub fn sets(text: &Text, variable: &str, value: &str) -> bool {
     let is_value =
         |line: &str| line.split('#').next().and_then(|line| line.split('=').nth(1)).map(str::trim) == Some(value);
     text.find_line(|line| assigns(line.trim_start(), variable) && is_value(line)).is_some()
 }
 
-/// Whether an assignment appends.
+/// Whether an assignment appends, with `+=`.
 pub fn appends(line: &str) -> bool {
     line.split('=').next().is_some_and(|head| head.ends_with('+'))
 }
 
-/// The offsets of the lines that match outside of `ifeq … endif`.
+/// The offsets of the lines that match, outside of any conditional.
 pub fn unconditional(text: &Text, matches: impl Fn(&str) -> bool) -> Vec<usize> {
     lines_with_depth(text).filter(|&(_, line, depth)| depth == 0 && matches(line)).map(|(at, ..)| at).collect()
 }
 
-/// The end of the logical line at `from`, or of the outermost `ifeq … endif` around it.
+/// The offset behind the logical line at `from`, or behind the outermost conditional around that line.
 pub fn end_of_statement(text: &Text, from: usize) -> usize {
     let outside = lines_with_depth(text).find(|&(at, _, depth)| at >= from && depth == 0);
     outside.map_or(text.as_str().len(), |(at, ..)| text.end_of_logical_line(at))
 }
 
-/// Offset, line, and how many conditionals are open behind it.
+/// Each line with its offset and the number of conditionals (`ifeq … endif` and the like) open behind it.
 fn lines_with_depth(text: &Text) -> impl Iterator<Item = (usize, &str, i32)> {
     text.lines().scan(0, |depth, (at, line)| {
         match line.split_whitespace().next().unwrap_or("") {

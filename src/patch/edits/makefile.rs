@@ -1,4 +1,4 @@
-//! Edits to Makefile: link the library, and copy it beside Caffe's own.
+//! Edits to Makefile: link the GFPQ library, and copy it beside Caffe's own.
 
 use std::path::Path;
 
@@ -7,14 +7,15 @@ use crate::patch::error::Error;
 use crate::patch::source_text::Text;
 use crate::patch::template;
 
-/// Plans all edits of Makefile.
+/// Makes all edits of Makefile.
 ///
 /// # Errors
-/// When a place the edits attach to is not found.
+/// When the LIBRARIES line or the rule of $(DYNAMIC_NAME) is not found.
 pub fn edit(path: &Path, text: &mut Text) -> Result<(), Error> {
     let missing = |wanted: &str| Error::NoPlace { path: path.into(), wanted: wanted.into() };
 
-    // `LIBRARIES += glog …`, the first that holds for every configuration, and none that sets it anew behind ours.
+    // Behind the first `LIBRARIES += glog …` that is outside of any conditional, but not before a line that overwrites
+    // the variable.
     let libraries = unconditional(text, |line| assigns(line, "LIBRARIES"))
         .into_iter()
         .reduce(|first, at| if appends(&text.as_str()[at..]) { first } else { at })
@@ -29,7 +30,7 @@ pub fn edit(path: &Path, text: &mut Text) -> Result<(), Error> {
             .ok_or_else(|| missing("the rule of $(DYNAMIC_NAME)"))?;
     text.insert_lines(rule, &template::render("Makefile/copy_library.mk", &[])?);
 
-    // Older trees may lack the next two, and build all the same.
+    // Older trees may lack what the next two edits attach to; they build without these edits.
     let install = text.find_line(|line| {
         let copies = line.starts_with("\tinstall ") || line.starts_with("\tcp ");
         copies && line.contains("$(DYNAMIC_NAME)") && line.contains("$(DISTRIBUTE_DIR)")
@@ -42,7 +43,7 @@ pub fn edit(path: &Path, text: &mut Text) -> Result<(), Error> {
     Ok(())
 }
 
-/// `make superclean` deletes every .so and .a outside of ./data: also spare the library's own folder.
+/// Exempts the library's folder from `make superclean`, which deletes every .so and .a outside of ./data.
 fn keep_from_superclean(text: &mut Text) {
     const SPARED: &str = "-not -path './data/*'";
     if let Some(at) = text.as_str().find(SPARED) {
@@ -55,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_unconditional_libraries_line_is_taken() {
+    fn the_library_is_linked_behind_the_unconditional_libraries_line() {
         let source = "ifneq ($(CPU_ONLY), 1)\n\tLIBRARIES := cudart\nLIBRARIES := x\nendif\nLIBRARIES += glog \\\n\tm\n\
                       X := 1\n$(DYNAMIC_NAME): $(OBJS) | $(LIB_BUILD_DIR)\n\tld\n";
         let mut text = Text::from_bytes(source.as_bytes());
@@ -66,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_place_nothing_is_edited() {
+    fn a_makefile_without_a_libraries_line_is_refused() {
         let mut text = Text::from_bytes(b"all:\n");
         let error = edit(Path::new("Makefile"), &mut text).unwrap_err();
         assert!(error.to_string().contains("LIBRARIES"), "{error}");
