@@ -181,3 +181,22 @@ fn read_text(path: &Path) -> Result<Option<Text>, Error> {
         Err(source) => Err(Error::Read { path: path.into(), source }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_stands_for_the_sources_below_it() {
+        let root = tempfile::tempdir().unwrap();
+        for path in ["src/b.cu", "src/a/x.hpp", "src/a/x.md", "src/a.cpp"] {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        let tree = Tree { root: root.path().into(), overlay: HashMap::new() };
+        let expected = ["src/a/x.hpp", "src/a.cpp", "src/b.cu"].map(PathBuf::from);
+        assert_eq!(tree.sources(Path::new("src")), expected);
+        assert_eq!(tree.sources(Path::new("src/missing.cpp")), [PathBuf::from("src/missing.cpp")]);
+    }
+}
