@@ -161,6 +161,7 @@ fn show_json(status: &Status) -> anyhow::Result<ExitCode> {
         Status::Patched(journal) => ("patched", Some(journal), [].as_slice(), ExitCode::SUCCESS),
         Status::Edited(journal, edited) => ("edited", Some(journal), edited.as_slice(), ExitCode::FAILURE),
     };
+
     let answer = serde_json::json!({
         "state": state,
         "version": journal.map(|journal| &journal.version),
@@ -190,6 +191,7 @@ fn show_status(root: &Path, status: Status) -> anyhow::Result<ExitCode> {
         Status::Patched(journal) => (journal, Vec::new()),
         Status::Edited(journal, edited) => (journal, edited),
     };
+
     writeln!(out, "{root}: patched by gfpq {}", journal.version)?;
     for record in &journal.changes {
         let verb = if record.before.is_some() { "edited" } else { "new   " };

@@ -1,4 +1,4 @@
-//! A Caffe tree: its files, and whether QuantLayer can live in it.
+//! A Caffe tree: its files, and whether the patch fits it.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -123,6 +123,7 @@ impl Tree {
         let source = text.as_ref().map_or("", Text::as_str);
         let packed: String = source.split_whitespace().collect();
         let has_one_type = ["template<typenameDtype>", "template<classDtype>"].iter().any(|head| packed.contains(head));
+
         let sign = if source.contains("Ftype") || source.contains("LayerBase") {
             Some("its layers have separate forward and backward types, as in NVIDIA's Caffe 0.16 and later")
         } else if !has_one_type {

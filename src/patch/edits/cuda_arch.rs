@@ -21,6 +21,7 @@ pub fn drop_refused(text: &mut Text, cuda: &Cuda) -> bool {
     }
     let lines: Vec<usize> =
         text.lines().filter(|(_, line)| assigns(line.trim_start(), "CUDA_ARCH")).map(|(at, _)| at).collect();
+
     let mut edited = false;
     // From the end of the file to its start, so that the offsets still to come stay valid.
     for at in lines.into_iter().rev() {
@@ -42,6 +43,7 @@ fn without_refused(line: &str, cuda: &Cuda) -> Option<String> {
     if all.iter().all(is_kept) {
         return None;
     }
+
     let (first, last) = (all.first()?, all.last()?);
     let mut kept = String::new();
     for (i, entry) in all.iter().enumerate().filter(|(_, entry)| is_kept(entry)) {
@@ -50,6 +52,7 @@ fn without_refused(line: &str, cuda: &Cuda) -> Option<String> {
         }
         kept += &line[entry.clone()];
     }
+
     let (head, tail) = (&line[..first.start], &line[last.end..]);
     if !kept.is_empty() {
         return Some(format!("{head}{kept}{tail}"));

@@ -49,6 +49,7 @@ pub fn edit_source(path: &Path, text: &mut Text) -> Result<(), Error> {
         surround(text, call, before)?
             .ok_or_else(|| missing(&format!("the call layers_[i]{call}…) as a statement of its own")))?;
     }
+
     let end = end_of_init(text).ok_or_else(|| missing("the statement that logs \"Network initialization done.\""))?;
     let param = init_parameter(text).ok_or_else(|| missing("Net<Dtype>::Init(const NetParameter& …)"))?;
     text.insert_lines(end, &template::render("net/init.cpp", &[("param", param)])?);
@@ -93,6 +94,7 @@ fn surround(text: &mut Text, call: &str, before: &'static str) -> Result<Option<
         if !begins_statement(text, start) {
             return Ok(None);
         }
+
         let Some(end) = text.as_str()[at..].find(';').map(|semicolon| at + semicolon) else { return Ok(None) };
         let end = text.end_of_logical_line(end);
         text.insert_lines(end, &template::render("net/after.cpp", &[("indent", indent.clone())])?);

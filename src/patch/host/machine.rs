@@ -80,6 +80,7 @@ impl Machine {
                 }
             }
         }
+
         // Caffe's sources use names that OpenCV 4 removed.
         match self.opencv {
             Some(2) => {}
@@ -95,6 +96,7 @@ impl Machine {
         if let Some(blas) = self.blas {
             settings.push(("BLAS", blas.into()));
         }
+
         let mut include = vec!["$(PYTHON_INCLUDE)".to_owned(), "/usr/local/include".into()];
         let mut lib = vec!["$(PYTHON_LIB)".to_owned(), "/usr/local/lib".into(), "/usr/lib".into()];
         if let Some(python) = &self.python {
@@ -107,6 +109,7 @@ impl Machine {
             include.push(headers.display().to_string());
             lib.push(libraries.display().to_string());
         }
+
         settings.push(("INCLUDE_DIRS", include.join(" ")));
         settings.push(("LIBRARY_DIRS", lib.join(" ")));
         settings
@@ -146,6 +149,7 @@ fn detect_python(library_dirs: &[PathBuf]) -> Option<Python> {
         found.sort_by_key(|digits| digits.parse::<u32>().ok());
         Some((found.pop()?, dir.clone()))
     })?;
+
     let name = format!("python3.{digits}");
     let query = "import sysconfig, numpy; print(sysconfig.get_paths()['include']); print(numpy.get_include())";
     let output = Command::new(Path::new("/usr/bin").join(&name)).args(["-c", query]).output().ok()?;

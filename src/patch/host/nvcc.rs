@@ -37,6 +37,7 @@ impl Cuda {
             on_path.iter().filter_map(|nvcc| Some(Path::new(nvcc.trim()).parent()?.parent()?.into())).collect();
         roots.extend(["/usr/local/cuda", "/usr"].map(PathBuf::from));
         let root = roots.into_iter().find(|root| root.join("bin/nvcc").exists())?;
+
         let nvcc = root.join("bin/nvcc");
         let version = release(&output(Command::new(&nvcc).arg("--version")).unwrap_or_default());
         let listed = output(Command::new(&nvcc).arg("--list-gpu-arch")).unwrap_or_default();
@@ -46,6 +47,7 @@ impl Cuda {
             known = known_before_11(&version).into();
         }
         known.sort_unstable();
+
         let query = ["--query-gpu=compute_cap", "--format=csv,noheader"];
         let gpus = capabilities(&output(Command::new("nvidia-smi").args(query)).unwrap_or_default());
         Some(Cuda { compiler: host_compiler(&nvcc), root, version, known, gpus })
@@ -113,6 +115,7 @@ fn host_compiler(nvcc: &Path) -> HostCompiler {
             false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
         })
     };
+
     let Err(complaint) = compile("g++") else { return HostCompiler::Default };
     let mut others = (5..20).rev().map(|version| format!("g++-{version}"));
     let found = others.find(|compiler| compile(compiler).is_ok());
