@@ -11,6 +11,7 @@ pub mod bench;
 pub mod caffemodel;
 pub mod cli;
 pub mod cuda;
+mod diff;
 pub mod ffi;
 pub mod patch;
 pub mod prototxt;

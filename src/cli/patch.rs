@@ -18,7 +18,7 @@ pub struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Put the Quant layer and its library into a Caffe tree. Applied twice changes nothing.
+    /// Add the Quant layer and its library to a Caffe tree. A second apply changes nothing.
     Apply {
         /// The folder that holds Caffe's Makefile.
         caffe_root: PathBuf,
@@ -26,14 +26,14 @@ enum Command {
         #[arg(long)]
         dry_run: bool,
         #[command(flatten)]
-        what: What,
+        args: PatchArgs,
     },
-    /// Give the tree back, byte for byte.
+    /// Restore the tree as it was before the patch, byte for byte.
     Revert {
         /// The folder that holds Caffe's Makefile.
         caffe_root: PathBuf,
     },
-    /// Say what is applied. Exit code 0: patched; 3: not patched; 1: not a Caffe tree, or edited since.
+    /// Report what is applied. Exit code 0: patched; 3: not patched; 1: not a Caffe tree, edited since, or interrupted.
     Status {
         /// The folder that holds Caffe's Makefile.
         caffe_root: PathBuf,
@@ -43,34 +43,35 @@ enum Command {
     },
     /// Write the patch as files, without applying it.
     Render {
-        /// For this tree: its new files and caffe.patch.
+        /// The tree to render for: writes its new files, and its edits as caffe.patch.
         #[arg(required_unless_present = "stock", conflicts_with = "stock")]
         caffe_root: Option<PathBuf>,
-        /// For BVLC's Caffe: the new files and EDITS.md.
+        /// Render for BVLC's Caffe: write the new files, and EDITS.md, which describes the edits.
         #[arg(long)]
         stock: bool,
-        /// The folder to write into; files of these names in it are replaced.
+        /// The folder to write into; files with the same names in it are replaced.
         #[arg(short, long)]
         output: PathBuf,
         #[command(flatten)]
-        what: What,
+        args: PatchArgs,
     },
 }
 
 #[derive(clap::Args)]
-struct What {
-    /// Leave out what today's compilers and libraries need for Caffe to build at all.
+struct PatchArgs {
+    /// Leave out the edits that today's compilers and libraries need.
     #[arg(long)]
     no_compat: bool,
-    /// Leave Makefile.config alone.
+    /// Do not write or change Makefile.config.
     #[arg(long)]
     no_config: bool,
-    /// GFPQLibs as scripts/package.sh makes it [default: beside this program].
+    /// The GFPQLibs folder, as scripts/package.sh makes it [default: the one beside this program].
     #[arg(long, value_name = "DIR")]
     libs: Option<PathBuf>,
 }
 
-impl What {
+impl PatchArgs {
+    /// Loads the library, examines the machine unless Makefile.config is left alone, and calls `body` with the options.
     fn with_options<T>(&self, body: impl FnOnce(&Options) -> anyhow::Result<T>) -> anyhow::Result<T> {
         let library = Library::load(&self.libs.clone().unwrap_or_else(default_libs))?;
         let machine = (!self.no_config).then(Machine::detect);
@@ -78,20 +79,20 @@ impl What {
     }
 }
 
-/// GFPQLibs beside this program, or where scripts/package.sh puts it in a build's folder.
+/// The GFPQLibs folder beside this program, or where scripts/package.sh puts it when the program is run from a build.
 fn default_libs() -> PathBuf {
     let program = std::env::current_exe().and_then(fs::canonicalize).unwrap_or_default();
     let folder = program.parent().unwrap_or(Path::new("."));
     let places = ["GFPQLibs", "../GFPQLibs", "../dist/GFPQLibs", "../lib/GFPQLibs"].map(|place| folder.join(place));
-    let there = places.iter().find(|place| place.is_dir()).cloned();
-    there.unwrap_or_else(|| folder.join("GFPQLibs"))
+    let found = places.iter().find(|place| place.is_dir()).cloned();
+    found.unwrap_or_else(|| folder.join("GFPQLibs"))
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     match &arguments.command {
-        Command::Apply { caffe_root, dry_run, what } => {
+        Command::Apply { caffe_root, dry_run, args } => {
             let tree = Tree::open(caffe_root)?;
-            what.with_options(|options| if *dry_run { show(&tree, options) } else { apply(&tree, options) })
+            args.with_options(|options| if *dry_run { show(&tree, options) } else { apply(&tree, options) })
         }
         Command::Revert { caffe_root } => {
             let paths = patch::revert(&Tree::open(caffe_root)?)?;
@@ -102,15 +103,16 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             let status = patch::status(&Tree::open(caffe_root)?)?;
             if *json { show_json(&status) } else { show_status(caffe_root, status) }
         }
-        Command::Render { caffe_root: Some(root), output, what, .. } => {
+        Command::Render { caffe_root: Some(root), output, args, .. } => {
             let tree = Tree::open(root)?;
-            let files = what.with_options(|options| Ok(patch::render_tree(&patch::dry_run(&tree, options)?)?))?;
+            let files = args.with_options(|options| Ok(patch::render_tree(&patch::dry_run(&tree, options)?)?))?;
             write_files(&files, output)
         }
         Command::Render { output, .. } => write_files(&patch::render_stock()?, output),
     }
 }
 
+/// Prints what an apply would change.
 fn show(tree: &Tree, options: &Options) -> anyhow::Result<ExitCode> {
     let plan = patch::dry_run(tree, options)?;
     stdout().write_all(&patch::unified_diff(&plan))?;
@@ -120,6 +122,7 @@ fn show(tree: &Tree, options: &Options) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Applies the patch and reports what changed.
 fn apply(tree: &Tree, options: &Options) -> anyhow::Result<ExitCode> {
     let root = tree.root().display();
     let mut out = stdout().lock();
@@ -158,6 +161,7 @@ fn show_json(status: &Status) -> anyhow::Result<ExitCode> {
         Status::Patched(journal) => ("patched", Some(journal), [].as_slice(), ExitCode::SUCCESS),
         Status::Edited(journal, edited) => ("edited", Some(journal), edited.as_slice(), ExitCode::FAILURE),
     };
+
     let answer = serde_json::json!({
         "state": state,
         "version": journal.map(|journal| &journal.version),
@@ -187,6 +191,7 @@ fn show_status(root: &Path, status: Status) -> anyhow::Result<ExitCode> {
         Status::Patched(journal) => (journal, Vec::new()),
         Status::Edited(journal, edited) => (journal, edited),
     };
+
     writeln!(out, "{root}: patched by gfpq {}", journal.version)?;
     for record in &journal.changes {
         let verb = if record.before.is_some() { "edited" } else { "new   " };

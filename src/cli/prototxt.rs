@@ -9,7 +9,7 @@ use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand};
 
 use super::io;
-use crate::patch::write_unified;
+use crate::diff::write_unified;
 use crate::prototxt::{
     EditError, Finding, Quantised, Report, Selection, Severity, Stripped, Target, Weights, add_quant, check,
     strip_quant,

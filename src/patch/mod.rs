@@ -1,33 +1,27 @@
-//! QuantLayer into a Caffe tree, and out of it again.
+//! Puts QuantLayer into a Caffe tree, and takes it out again.
 //!
-//! A tree is read, every edit planned in memory at a place found in the tree's own files, and only then written: files
-//! are replaced atomically under a journal that can finish or undo an interrupted run and give every byte back.
+//! Every edit is planned in memory, at a place found in the tree's own files, before anything is written. Then files are
+//! replaced atomically, under a journal with which an interrupted run can be finished or undone, byte for byte.
 
-mod architectures;
-mod compat;
-mod config;
-mod cuda;
-mod diff;
+mod apply;
+mod edits;
 mod error;
+mod files;
+mod host;
 mod journal;
-mod library;
-mod machine;
-mod makefile;
-mod net;
 mod plan;
-mod proto;
 mod render;
+mod source_text;
 mod template;
-mod text;
 mod tree;
 
-pub use cuda::{Cuda, HostCompiler};
-pub use diff::{unified_diff, write_unified};
+pub use apply::{Outcome, Status, apply, dry_run, revert, status};
+pub use edits::caffe_proto::FieldNumbers;
 pub use error::Error;
-pub use journal::{Journal, Outcome, Record, Status, apply, dry_run, revert, status};
-pub use library::Library;
-pub use machine::{Machine, Python};
+pub use host::library::Library;
+pub use host::machine::{Machine, Python};
+pub use host::nvcc::{Cuda, HostCompiler};
+pub use journal::{Journal, Record};
 pub use plan::{Change, Options, Plan};
-pub use proto::FieldNumbers;
-pub use render::{render_stock, render_tree};
+pub use render::{render_stock, render_tree, unified_diff};
 pub use tree::{Entry, Tree};

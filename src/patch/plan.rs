@@ -1,19 +1,15 @@
-//! All edits to a tree, worked out in memory before the first byte is written.
+//! The list of what happens to a tree, planned in memory before the first byte is written.
 
 use std::path::{Path, PathBuf};
 
-use super::architectures;
-use super::compat;
-use super::config;
-use super::cuda::Cuda;
+use super::edits::caffe_proto::{self, FieldNumbers};
+use super::edits::{compat, cuda_arch, makefile, makefile_config, net_sources};
 use super::error::Error;
-use super::library::Library;
-use super::machine::Machine;
-use super::makefile::{self, assigns, find, sets};
-use super::net;
-use super::proto::{self, FieldNumbers};
+use super::host::library::Library;
+use super::host::machine::Machine;
+use super::host::nvcc::Cuda;
+use super::source_text::Text;
 use super::template;
-use super::text::Text;
 use super::tree::{Entry, Tree};
 
 /// What an apply is to do.
@@ -21,78 +17,68 @@ use super::tree::{Entry, Tree};
 pub struct Options<'a> {
     /// The library to install.
     pub library: &'a Library,
-    /// Make the compatibility edits.
+    /// Whether to make the compatibility edits.
     pub compat: bool,
-    /// Write Makefile.config for this machine, or complete the one there; `None` leaves it alone.
+    /// The machine to write or complete Makefile.config for; `None` leaves that file alone.
     pub machine: Option<&'a Machine>,
 }
 
-/// One path's change.
+/// The change of one path.
 #[derive(Clone, Debug)]
 pub struct Change {
     /// Relative to the tree.
     pub path: PathBuf,
-    /// What stands there now.
+    /// What the path holds now; `None` if the patch creates it.
     pub before: Option<Entry>,
-    /// What will.
+    /// What it holds once the plan is applied.
     pub after: Entry,
-    /// For people: what the change is for.
+    /// What the change is for, in words for people.
     pub purpose: String,
 }
 
-/// All changes, in the order of their paths within each part.
+/// All changes that a patch makes to one tree.
 #[derive(Debug)]
 pub struct Plan {
-    /// One change a path.
+    /// At most one change per path, in the order in which [`Plan::new`] lists them.
     pub changes: Vec<Change>,
-    /// The new fields in caffe.proto.
+    /// The numbers of the new fields in caffe.proto.
     pub numbers: FieldNumbers,
-    /// Names and reasons of the compatibility edits among them.
+    /// Names and reasons of the compatibility edits among the changes.
     pub compat: Vec<(&'static str, &'static str)>,
-    /// What whoever applies it must see to.
+    /// What the user has to do beside applying the plan.
     pub notes: Vec<String>,
-    /// The header that has SGDSolver in this tree.
+    /// The header that declares SGDSolver in this tree, as an include names it.
     pub(super) solver_header: &'static str,
 }
 
-/// The header that has had SGDSolver since solvers got headers of their own.
+/// The header that declares SGDSolver in every tree whose solvers have headers of their own.
 pub(super) const SOLVER_HEADER: &str = "caffe/sgd_solvers.hpp";
 
 impl Plan {
     /// Plans for a tree that is not patched.
     ///
     /// # Errors
-    /// When the tree does not fit or an edit finds no place.
+    /// When the tree does not fit, or an edit finds no place.
     pub fn new(tree: &Tree, options: &Options) -> Result<Plan, Error> {
         tree.check_fits()?;
         let mut plan = Plan::empty();
         if tree.text(&Path::new("include").join(SOLVER_HEADER))?.is_none() {
             plan.solver_header = "caffe/solver.hpp";
         }
-        for &(name, _) in template::FILES {
-            let content = template::render(name, &[("solver_header", plan.solver_header.to_owned())])?;
-            plan.create(
-                tree,
-                Path::new(name),
-                Entry::file(content.into_bytes()),
-                "the Quant layer and quantised weights",
-            )?;
-        }
-        let numbers = plan.edit(tree, "src/caffe/proto/caffe.proto", "their parameters", proto::edit)?;
-        plan.numbers = numbers;
-        plan.edit(tree, "include/caffe/net.hpp", "quantised weights", net::edit_header)?;
-        plan.edit(tree, "src/caffe/net.cpp", "quantised weights", net::edit_source)?;
+
+        plan.add_sources(tree)?;
+        plan.numbers = plan.edit(tree, "src/caffe/proto/caffe.proto", "their parameters", caffe_proto::edit)?;
+        plan.edit(tree, "include/caffe/net.hpp", "quantised weights", net_sources::edit_header)?;
+        plan.edit(tree, "src/caffe/net.cpp", "quantised weights", net_sources::edit_source)?;
         plan.edit(tree, "Makefile", "link and copy the library", makefile::edit)?;
-        plan.edit_config(tree, "Makefile.config.example", options)?;
+        plan.edit(tree, "Makefile.config.example", "the library's folders", makefile_config::add_directories)?;
         if let Some(machine) = options.machine {
-            plan.config(tree, machine, options)?;
+            plan.configure(tree, machine)?;
         }
         if options.compat {
-            plan.compat(tree)?;
+            plan.make_compatible(tree, options.machine)?;
         }
-        for (path, entry) in &options.library.entries {
-            plan.create(tree, &Path::new("GFPQLibs").join(path), entry.clone(), "the library")?;
-        }
+        plan.add_library(tree, options.library)?;
         Ok(plan)
     }
 
@@ -106,14 +92,65 @@ impl Plan {
         }
     }
 
-    fn create(&mut self, tree: &Tree, path: &Path, after: Entry, purpose: &str) -> Result<(), Error> {
-        if tree.entry(path)?.is_some() {
-            return Err(Error::QuantPresent { path: tree.root().join(path), what: "this file".into() });
+    /// Adds the sources of QuantLayer and of weight quantisation.
+    fn add_sources(&mut self, tree: &Tree) -> Result<(), Error> {
+        for &(name, _) in template::FILES {
+            let content = template::render(name, &[("solver_header", self.solver_header.to_owned())])?;
+            let file = Entry::file(content.into_bytes());
+            self.create(tree, name.into(), file, "the Quant layer and quantised weights")?;
         }
-        self.changes.push(Change { path: path.into(), before: None, after, purpose: purpose.into() });
         Ok(())
     }
 
+    /// Completes the tree's Makefile.config, or makes one from the example.
+    fn configure(&mut self, tree: &Tree, machine: &Machine) -> Result<(), Error> {
+        const CONFIG: &str = "Makefile.config";
+        const EXAMPLE: &str = "Makefile.config.example";
+        let present = tree.text(Path::new(CONFIG))?;
+        if !present.as_ref().is_some_and(makefile_config::chooses_compiler) {
+            self.notes.extend(machine.cuda.as_ref().and_then(Cuda::note));
+        }
+        if present.is_some() {
+            return self.edit(tree, CONFIG, "the library's folders", makefile_config::add_directories);
+        }
+
+        let missing = || Error::NotCaffe { root: tree.root().into(), missing: EXAMPLE };
+        let mut text = tree.text(Path::new(EXAMPLE))?.ok_or_else(missing)?;
+        makefile_config::set_for_machine(&mut text, machine);
+        makefile_config::add_directories(&tree.root().join(CONFIG), &mut text)?;
+        self.put(tree, Path::new(CONFIG), &text, "this machine's settings")
+    }
+
+    /// Makes the compatibility edits that the tree needs.
+    fn make_compatible(&mut self, tree: &Tree, machine: Option<&Machine>) -> Result<(), Error> {
+        if let Some(cuda) = machine.and_then(|machine| machine.cuda.as_ref()) {
+            let drop_refused = |text: &mut Text| cuda_arch::drop_refused(text, cuda);
+            self.edit_where_needed(tree, cuda_arch::NAME, cuda_arch::REASON, cuda_arch::PATHS, drop_refused)?;
+        }
+        for edit in compat::EDITS {
+            self.edit_where_needed(tree, edit.name, edit.reason, edit.paths, edit.apply)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the GFPQ library, as GFPQLibs in the tree.
+    fn add_library(&mut self, tree: &Tree, library: &Library) -> Result<(), Error> {
+        for (path, entry) in &library.entries {
+            self.create(tree, Path::new("GFPQLibs").join(path), entry.clone(), "the library")?;
+        }
+        Ok(())
+    }
+
+    /// Plans a new file or link, which the tree must not have yet.
+    fn create(&mut self, tree: &Tree, path: PathBuf, after: Entry, purpose: &str) -> Result<(), Error> {
+        if tree.entry(&path)?.is_some() {
+            return Err(Error::QuantPresent { path: tree.root().join(path), what: "this file".into() });
+        }
+        self.changes.push(Change { path, before: None, after, purpose: purpose.into() });
+        Ok(())
+    }
+
+    /// Plans the edit of a file that the tree must have.
     fn edit<T>(
         &mut self,
         tree: &Tree,
@@ -121,68 +158,58 @@ impl Plan {
         purpose: &str,
         edit: impl FnOnce(&Path, &mut Text) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let full = tree.root().join(path);
         let missing = || Error::NotCaffe { root: tree.root().into(), missing: path };
         let mut text = tree.text(Path::new(path))?.ok_or_else(missing)?;
-        let before = tree.entry(Path::new(path))?.ok_or_else(missing)?;
-        let result = edit(&full, &mut text)?;
-        let after = before.with_bytes(text.to_bytes());
-        self.changes.push(Change { path: path.into(), before: Some(before), after, purpose: purpose.into() });
+        let result = edit(&tree.root().join(path), &mut text)?;
+        self.put(tree, Path::new(path), &text, purpose)?;
         Ok(result)
     }
 
-    /// Adds the library's folders, and drops architectures that the machine's nvcc refuses.
-    fn edit_config(&mut self, tree: &Tree, path: &'static str, options: &Options) -> Result<(), Error> {
-        let cuda = options.machine.and_then(|machine| machine.cuda.as_ref()).filter(|_| options.compat);
-        let edited = self.edit(tree, path, "the library's folders", |path, text| {
-            config::add_directories(path, text)?;
-            Ok(cuda.is_some_and(|cuda| architectures::drop_refused(text, cuda)))
-        })?;
-        let edit = (architectures::NAME, architectures::REASON);
-        if edited && !self.compat.contains(&edit) {
-            self.compat.push(edit);
-        }
-        Ok(())
-    }
-
-    /// Completes an existing Makefile.config, or makes one of the example.
-    fn config(&mut self, tree: &Tree, machine: &Machine, options: &Options) -> Result<(), Error> {
-        const CONFIG: &str = "Makefile.config";
-        let present = tree.text(Path::new(CONFIG))?;
-        let has_compiler = |text: &Text| {
-            sets(text, "CPU_ONLY", "1") || find(text, |line| assigns(line.trim_start(), "CUSTOM_CXX")).is_some()
-        };
-        if !present.as_ref().is_some_and(has_compiler) {
-            self.notes.extend(machine.cuda.as_ref().and_then(Cuda::note));
-        }
-        if present.is_some() {
-            return self.edit_config(tree, CONFIG, options);
-        }
-        let example = tree.text(Path::new("Makefile.config.example"))?;
-        let mut text =
-            example.ok_or(Error::NotCaffe { root: tree.root().into(), missing: "Makefile.config.example" })?;
-        config::set_for_machine(&mut text, machine);
-        config::add_directories(&tree.root().join(CONFIG), &mut text)?;
-        self.changes.push(Change {
-            path: CONFIG.into(),
-            before: None,
-            after: Entry::file(text.to_bytes()),
-            purpose: "this machine's settings".into(),
-        });
-        Ok(())
-    }
-
-    fn compat(&mut self, tree: &Tree) -> Result<(), Error> {
-        for edit in compat::EDITS {
-            let Some(mut text) = tree.text(edit.path())? else { continue };
-            if edit.apply(&mut text) {
-                self.edit(tree, edit.path, &format!("compatibility: {}", edit.name), |_, current| {
-                    *current = text;
-                    Ok(())
-                })?;
-                self.compat.push((edit.name, edit.reason));
+    /// Plans a compatibility edit of those files of the tree that need it, on top of what is planned for them already.
+    /// Files that the patch itself creates need none.
+    fn edit_where_needed(
+        &mut self,
+        tree: &Tree,
+        name: &'static str,
+        reason: &'static str,
+        paths: &[&str],
+        edit: impl Fn(&mut Text) -> bool,
+    ) -> Result<(), Error> {
+        let mut edited = false;
+        for path in paths.iter().flat_map(|path| tree.sources(Path::new(path))) {
+            let Some(current) = tree.text(&path)? else { continue };
+            let mut text = self.planned_text(&path).unwrap_or(current);
+            if edit(&mut text) {
+                self.put(tree, &path, &text, &format!("compatibility: {name}"))?;
+                edited = true;
             }
         }
+        if edited {
+            self.compat.push((name, reason));
+        }
+        Ok(())
+    }
+
+    /// The text that a path is to hold, if the plan changes it.
+    fn planned_text(&self, path: &Path) -> Option<Text> {
+        match &self.changes.iter().find(|change| change.path == path)?.after {
+            Entry::File { bytes, .. } => Some(Text::from_bytes(bytes)),
+            Entry::Link(_) => None,
+        }
+    }
+
+    /// Plans a path's text. A change of the path that is planned already keeps its purpose.
+    fn put(&mut self, tree: &Tree, path: &Path, text: &Text, purpose: &str) -> Result<(), Error> {
+        if let Some(planned) = self.changes.iter_mut().find(|change| change.path == path) {
+            planned.after = planned.after.with_bytes(text.to_bytes());
+            return Ok(());
+        }
+        let before = tree.entry(path)?;
+        let after = match &before {
+            Some(entry) => entry.with_bytes(text.to_bytes()),
+            None => Entry::file(text.to_bytes()),
+        };
+        self.changes.push(Change { path: path.into(), before, after, purpose: purpose.into() });
         Ok(())
     }
 }

@@ -1,15 +1,16 @@
-//! The patch as files, without applying it.
+//! The patch as files or as a diff, without applying it.
 
 use std::path::{Path, PathBuf};
 
-use super::diff::unified_diff;
+use super::edits::caffe_proto::{FieldNumbers, Snippets};
 use super::error::Error;
-use super::plan::{self, Plan};
-use super::proto::{FieldNumbers, Snippets};
+use super::plan::{self, Change, Plan};
 use super::template;
+use super::tree::Entry;
+use crate::diff::write_unified;
 
-/// The patch for BVLC's last Caffe: new files under their paths in a tree, and `EDITS.md`, which says what goes into the
-/// tree's own files, for whoever makes the edits by hand.
+/// The patch for the last Caffe that BVLC published: the new files under their paths in a tree, and `EDITS.md`, which
+/// describes the edits of the tree's own files for making them by hand.
 ///
 /// # Errors
 /// When a template does not render.
@@ -40,10 +41,10 @@ pub fn render_stock() -> Result<Vec<(PathBuf, Vec<u8>)>, Error> {
     Ok(files)
 }
 
-/// The patch for a tree at hand: the new files, and `caffe.patch`, its edits for `patch -p1`.
+/// The patch that `plan` makes to its tree: the new files, and `caffe.patch`, the edits as `patch -p1` reads them.
 ///
 /// # Errors
-/// As for [`Plan::new`], which made the plan.
+/// When a template does not render.
 pub fn render_tree(plan: &Plan) -> Result<Vec<(PathBuf, Vec<u8>)>, Error> {
     let mut files = new_files(plan.solver_header)?;
     let edits = Plan {
@@ -58,4 +59,28 @@ fn new_files(solver_header: &str) -> Result<Vec<(PathBuf, Vec<u8>)>, Error> {
     let variables = [("solver_header", solver_header.to_owned())];
     let render = |name| Ok((Path::new(name).into(), template::render(name, &variables)?.into_bytes()));
     template::FILES.iter().map(|&(name, _)| render(name)).collect()
+}
+
+/// The plan's changes as `patch -p1` reads them, in the files' own bytes; of binary files and links only the names.
+pub fn unified_diff(plan: &Plan) -> Vec<u8> {
+    plan.changes.iter().flat_map(diff_one).collect()
+}
+
+fn diff_one(change: &Change) -> Vec<u8> {
+    let path = change.path.display();
+    let new = match &change.after {
+        Entry::File { bytes, .. } if !bytes.contains(&0) => bytes,
+        Entry::File { bytes, .. } => {
+            return format!("Binary file {path} would be new: {} bytes\n", bytes.len()).into_bytes();
+        }
+        Entry::Link(target) => return format!("Link {path} would point to {}\n", target.display()).into_bytes(),
+    };
+    let (old_name, old) = match &change.before {
+        Some(Entry::File { bytes, .. }) => (format!("a/{path}"), bytes.as_slice()),
+        _ => ("/dev/null".to_owned(), [].as_slice()),
+    };
+    let mut text = Vec::new();
+    // Writing to a Vec cannot fail.
+    let _ = write_unified(&mut text, &old_name, &format!("b/{path}"), old, new);
+    text
 }

@@ -1,4 +1,4 @@
-//! The templates, which are part of this program, and their rendering.
+//! The templates, which are compiled into this program, and their rendering.
 
 use super::error::Error;
 
@@ -8,7 +8,7 @@ macro_rules! templates {
     };
 }
 
-/// What lands in a tree as a file of its own, under the same path.
+/// Names and sources of the templates that become files of a tree, under the same path.
 pub const FILES: &[(&str, &str)] = templates![
     "include/caffe/layers/quant_layer.hpp",
     "include/caffe/util/batch_norm_folding.hpp",
@@ -22,7 +22,7 @@ pub const FILES: &[(&str, &str)] = templates![
     "src/caffe/util/weight_quantizer.cpp",
 ];
 
-/// What goes into a tree's own files.
+/// Names and sources of the templates for lines in a tree's own files, and of EDITS.md.
 const SNIPPETS: &[(&str, &str)] = templates![
     "src/caffe/proto/net_field.proto",
     "src/caffe/proto/quant_parameter.proto",
@@ -38,7 +38,7 @@ const SNIPPETS: &[(&str, &str)] = templates![
     "EDITS.md",
 ];
 
-/// Renders one template with the variables it names.
+/// Renders the template `name`, one of those above, with a value for each variable in it.
 pub fn render(name: &'static str, variables: &[(&str, String)]) -> Result<String, Error> {
     let source = FILES.iter().chain(SNIPPETS).find(|(known, _)| *known == name).map_or("", |(_, source)| source);
     let mut context = tera::Context::new();

@@ -1,4 +1,4 @@
-//! A machine with a CUDA toolkit, which is a few lines of shell here.
+//! Apply on a machine with a CUDA toolkit, whose nvcc and nvidia-smi are shell scripts here.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -9,7 +9,8 @@ const LIST: &str = "CUDA_ARCH := -gencode arch=compute_20,code=sm_20 \\\n\t\t-ge
                     \t\t-gencode arch=compute_61,code=sm_61\n";
 const CONFIG: &str = "INCLUDE_DIRS := /usr/local/include\nLIBRARY_DIRS := /usr/lib\n";
 
-/// Puts an nvcc of this version on the scene's path, with its list of architectures and the g++ it takes.
+/// Installs an nvcc of this version into the scene's PATH. It lists these architectures, or fails to if there are none,
+/// and accepts this C++ compiler alone.
 fn install(scene: &Scene, version: &str, architectures: &[u32], compiler: &str) {
     let list: String = architectures.iter().map(|number| format!("compute_{number}\\n")).collect();
     let tell = if architectures.is_empty() { "exit 1".into() } else { format!("printf '{list}'") };
@@ -30,10 +31,10 @@ fn install(scene: &Scene, version: &str, architectures: &[u32], compiler: &str) 
 }
 
 #[test]
-fn refused_architectures_go_from_an_existing_config() {
+fn apply_drops_architectures_that_nvcc_refuses() {
     for (version, listed, kept) in [
         ("11.8", &[35, 61, 90][..], "CUDA_ARCH := -gencode arch=compute_61,code=sm_61\n"),
-        // It has no option to list what it knows.
+        // nvcc 10.2 has no option to list its architectures.
         ("10.2", &[], "CUDA_ARCH := -gencode arch=compute_30,code=sm_30 \\\n\t\t-gencode arch=compute_61,code=sm_61\n"),
         (
             "13.0",
@@ -63,7 +64,7 @@ fn refused_architectures_go_from_an_existing_config() {
 }
 
 #[test]
-fn a_config_for_another_machine_is_left_alone() {
+fn a_cpu_only_config_keeps_its_architectures() {
     let scene = Scene::new();
     install(&scene, "11.8", &[35, 90], "g++-2");
     scene.write("Makefile.config", &format!("CPU_ONLY := 1\n{LIST}{CONFIG}"));
@@ -73,7 +74,7 @@ fn a_config_for_another_machine_is_left_alone() {
 }
 
 #[test]
-fn a_compiler_that_is_missing_is_named() {
+fn apply_names_the_compiler_to_install() {
     let scene = Scene::new();
     install(&scene, "11.8", &[35, 61, 90], "g++-2");
     let report = scene.apply();

@@ -1,9 +1,9 @@
-//! The patch on small trees of our own making; scripts/check_tree.sh does the same on a real Caffe.
+//! The patch on small trees that the tests make themselves; scripts/checks/check_tree.sh tests it on a real Caffe.
 
+mod apply_revert;
 mod cuda;
 mod refusals;
 mod stock;
-mod trips;
 
 use std::collections::BTreeMap;
 use std::env;
@@ -13,7 +13,7 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-/// What a Caffe tree has where the patch looks, in as few lines as that takes.
+/// The smallest files of a Caffe tree that the patch accepts.
 const FILES: &[(&str, &str)] = &[
     (
         "Makefile",
@@ -37,7 +37,7 @@ const FILES: &[(&str, &str)] = &[
     ),
 ];
 
-/// A tree in a folder of its own, and a library to install into it.
+/// A small Caffe tree in a temporary folder, and a library to install into it.
 struct Scene {
     folder: TempDir,
 }
@@ -66,7 +66,7 @@ impl Scene {
         self.folder.path().join("GFPQLibs")
     }
 
-    /// Where programs are looked for first.
+    /// The folder that `gfpq` has first on its PATH.
     fn bin(&self) -> PathBuf {
         self.folder.path().join("cuda/bin")
     }
@@ -85,19 +85,8 @@ impl Scene {
         self.write(path, &content.replace(from, to));
     }
 
-    /// Every path below the tree with what it holds.
     fn snapshot(&self) -> BTreeMap<PathBuf, Vec<u8>> {
-        let mut all = BTreeMap::new();
-        for entry in walkdir::WalkDir::new(self.tree()).sort_by_file_name() {
-            let entry = entry.unwrap();
-            let content = match entry.file_type() {
-                kind if kind.is_dir() => b"folder".to_vec(),
-                kind if kind.is_symlink() => fs::read_link(entry.path()).unwrap().into_os_string().into_encoded_bytes(),
-                _ => fs::read(entry.path()).unwrap(),
-            };
-            all.insert(entry.path().strip_prefix(self.tree()).unwrap().to_path_buf(), content);
-        }
-        all
+        tree_content(&self.tree())
     }
 
     fn gfpq(&self, arguments: &[&str]) -> Output {
@@ -120,7 +109,7 @@ impl Scene {
         succeed(self.gfpq(&["revert"]))
     }
 
-    /// Runs what has to be refused with one line that holds `text`, the tree unchanged.
+    /// Runs a command that must fail with one line that contains `text`, and must not change the tree.
     fn refused(&self, arguments: &[&str], text: &str) {
         let before = self.snapshot();
         let output = self.gfpq(arguments);
@@ -132,11 +121,27 @@ impl Scene {
     }
 }
 
+/// Every path below a folder, with a file's bytes or a link's target.
+fn tree_content(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut all = BTreeMap::new();
+    for entry in walkdir::WalkDir::new(folder) {
+        let entry = entry.unwrap();
+        let content = match entry.file_type() {
+            kind if kind.is_dir() => b"folder".to_vec(),
+            kind if kind.is_symlink() => fs::read_link(entry.path()).unwrap().into_os_string().into_encoded_bytes(),
+            _ => fs::read(entry.path()).unwrap(),
+        };
+        all.insert(entry.path().strip_prefix(folder).unwrap().to_path_buf(), content);
+    }
+    all
+}
+
 fn write(path: &Path, content: &[u8]) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, content).unwrap();
 }
 
+/// The standard output of a command that must succeed.
 fn succeed(output: Output) -> String {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()

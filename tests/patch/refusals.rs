@@ -1,4 +1,4 @@
-//! One clear error each, and nothing changed.
+//! What apply, revert and status refuse: one line on standard error, and the tree unchanged.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use crate::Scene;
 
 #[test]
-fn not_a_caffe_tree() {
+fn a_folder_without_caffes_files_is_refused() {
     let scene = Scene::new();
     fs::remove_file(scene.tree().join("include/caffe/layer.hpp")).unwrap();
     scene.refused(&["apply"], "not a Caffe tree: it has no include/caffe/layer.hpp");
@@ -15,7 +15,7 @@ fn not_a_caffe_tree() {
 }
 
 #[test]
-fn layers_that_are_not_bvlcs() {
+fn a_tree_with_another_layer_class_is_refused() {
     let scene = Scene::new();
     scene.write(
         "include/caffe/layer.hpp",
@@ -30,7 +30,7 @@ fn layers_that_are_not_bvlcs() {
 }
 
 #[test]
-fn a_quant_layer_from_somewhere_else() {
+fn a_tree_with_another_quant_layer_is_refused() {
     let scene = Scene::new();
     scene.write("src/caffe/layers/my_quant.cpp", "REGISTER_LAYER_CLASS(Quant);\n");
     scene.refused(&["apply"], "my_quant.cpp: the tree has a Quant layer that gfpq did not put there");
@@ -45,7 +45,7 @@ fn a_quant_layer_from_somewhere_else() {
 }
 
 #[test]
-fn no_place_for_an_edit() {
+fn a_tree_without_a_place_for_an_edit_is_refused() {
     for (path, from, to, wanted) in [
         ("Makefile", "LIBRARIES += glog m", "LIBS += glog", "a LIBRARIES line"),
         ("Makefile", "$(DYNAMIC_NAME):", "libcaffe.so:", "the rule of $(DYNAMIC_NAME)"),
@@ -61,7 +61,7 @@ fn no_place_for_an_edit() {
 }
 
 #[test]
-fn edited_since() {
+fn revert_refuses_a_tree_that_was_edited_since() {
     let scene = Scene::new();
     scene.apply();
     scene.edit("Makefile", "glog m", "glog m z");
@@ -72,12 +72,12 @@ fn edited_since() {
 }
 
 #[test]
-fn not_patched() {
+fn revert_refuses_a_tree_that_is_not_patched() {
     Scene::new().refused(&["revert"], "not patched by gfpq");
 }
 
 #[test]
-fn a_file_that_may_not_be_written() {
+fn apply_refuses_a_read_only_file() {
     let scene = Scene::new();
     let makefile = scene.tree().join("Makefile");
     fs::set_permissions(&makefile, fs::Permissions::from_mode(0o444)).unwrap();
@@ -85,14 +85,14 @@ fn a_file_that_may_not_be_written() {
 }
 
 #[test]
-fn no_library() {
+fn apply_refuses_an_incomplete_library() {
     let scene = Scene::new();
     fs::remove_file(scene.libs().join("include/gfpq.hpp")).unwrap();
     scene.refused(&["apply"], "no include/gfpq.hpp. Run scripts/package.sh");
 }
 
 #[test]
-fn a_damaged_journal_or_original() {
+fn revert_refuses_a_damaged_journal_or_original() {
     let scene = Scene::new();
     scene.apply();
     scene.write(".gfpq/original/Makefile", "someone was here\n");

@@ -1,26 +1,29 @@
-//! CUDA_ARCH of a Makefile.config that was written for another CUDA.
+//! The compatibility edit of CUDA_ARCH in a Makefile.config that was written for another CUDA version.
 
 use std::ops::Range;
 
-use super::cuda::Cuda;
-use super::makefile::{assigns, sets};
-use super::text::Text;
+use super::make_syntax::{assigns, sets};
+use crate::patch::host::nvcc::Cuda;
+use crate::patch::source_text::Text;
 
 /// The edit's name among the compatibility edits.
 pub const NAME: &str = "cuda-architectures";
-/// What it is for.
+/// Why Caffe needs it.
 pub const REASON: &str = "nvcc refuses some of the architectures that CUDA_ARCH lists";
+/// The files to look at, relative to the tree.
+pub const PATHS: &[&str] = &["Makefile.config.example", "Makefile.config"];
 
-/// Drops from CUDA_ARCH what this nvcc refuses, and says whether there was any. Where nothing is left, what the machine
-/// asks for takes its place.
+/// Drops from CUDA_ARCH the architectures that this nvcc refuses, and returns whether there were any. If none is left,
+/// the list becomes the one that suits the machine.
 pub fn drop_refused(text: &mut Text, cuda: &Cuda) -> bool {
     if cuda.known.is_empty() || sets(text, "CPU_ONLY", "1") {
         return false;
     }
     let lines: Vec<usize> =
         text.lines().filter(|(_, line)| assigns(line.trim_start(), "CUDA_ARCH")).map(|(at, _)| at).collect();
+
     let mut edited = false;
-    // From the end, so that offsets stay.
+    // From the end of the file to its start, so that the offsets still to come stay valid.
     for at in lines.into_iter().rev() {
         let line = at..text.end_of_logical_line(at);
         if let Some(kept) = without_refused(&text.as_str()[line.clone()], cuda) {
@@ -31,7 +34,7 @@ pub fn drop_refused(text: &mut Text, cuda: &Cuda) -> bool {
     edited
 }
 
-/// The assignment without what is refused, `None` if nothing is.
+/// The assignment without the refused architectures; `None` if it has none.
 fn without_refused(line: &str, cuda: &Cuda) -> Option<String> {
     let all = entries(line);
     let is_kept = |entry: &Range<usize>| {
@@ -40,6 +43,7 @@ fn without_refused(line: &str, cuda: &Cuda) -> Option<String> {
     if all.iter().all(is_kept) {
         return None;
     }
+
     let (first, last) = (all.first()?, all.last()?);
     let mut kept = String::new();
     for (i, entry) in all.iter().enumerate().filter(|(_, entry)| is_kept(entry)) {
@@ -48,15 +52,16 @@ fn without_refused(line: &str, cuda: &Cuda) -> Option<String> {
         }
         kept += &line[entry.clone()];
     }
+
     let (head, tail) = (&line[..first.start], &line[last.end..]);
     if !kept.is_empty() {
         return Some(format!("{head}{kept}{tail}"));
     }
-    // What adds to a list may add nothing.
+    // A line that only appends to the list can go; one that sets the list needs a value.
     Some(if head.contains("+=") { String::new() } else { format!("{head}{}{tail}", cuda.gencode()) })
 }
 
-/// Where `-gencode arch=compute_…,code=…` stand.
+/// The byte range of each `-gencode arch=compute_…,code=…` in a line.
 fn entries(line: &str) -> Vec<Range<usize>> {
     const OPTION: &str = "-gencode";
     let code = &line[..line.find('#').unwrap_or(line.len())];
@@ -69,7 +74,8 @@ fn entries(line: &str) -> Vec<Range<usize>> {
     code.match_indices(OPTION).filter_map(entry).collect()
 }
 
-/// 60 of `arch=compute_60,…`; `None` for one with a letter, as 90a, which only its own GPU is listed without.
+/// The 60 of `arch=compute_60,…`; `None` for a name with a letter, such as 90a: nvcc's list is kept as plain numbers, so
+/// it cannot tell whether nvcc refuses that one.
 fn architecture(entry: &str) -> Option<u32> {
     let rest = entry.split("arch=compute_").nth(1)?;
     rest.split(',').next()?.parse().ok()
@@ -77,8 +83,8 @@ fn architecture(entry: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::cuda::HostCompiler;
     use super::*;
+    use crate::patch::host::nvcc::HostCompiler;
 
     fn edited(source: &str, known: &[u32]) -> Option<String> {
         let (root, version, compiler) = ("/c".into(), "12.0".into(), HostCompiler::Default);
@@ -92,7 +98,7 @@ mod tests {
                          \t\t-gencode arch=compute_61,code=compute_61\nBLAS := open\n";
 
     #[test]
-    fn what_nvcc_knows_stays() {
+    fn only_architectures_that_nvcc_refuses_are_dropped() {
         let expected = "X := 1\nCUDA_ARCH := -gencode arch=compute_50,code=sm_50 \\\n\t\t-gencode arch=compute_61,code=sm_61 \\\n\
                         \t\t-gencode arch=compute_61,code=compute_61\nBLAS := open\n";
         assert_eq!(edited(STOCK, &[50, 61, 75]).as_deref(), Some(expected));
@@ -105,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_list_becomes_the_machines() {
+    fn a_list_with_nothing_left_becomes_the_machines_own() {
         let all = "-gencode arch=compute_75,code=sm_75 \\\n\t\t-gencode arch=compute_75,code=compute_75";
         assert_eq!(edited(STOCK, &[75, 90]).unwrap(), format!("X := 1\nCUDA_ARCH := {all}\nBLAS := open\n"));
         let source = "CUDA_ARCH := -gencode arch=compute_75,code=sm_75\nCUDA_ARCH += -gencode=arch=compute_20,code=sm_20\nX := 1\n";

@@ -1,4 +1,4 @@
-//! There and back.
+//! Apply, revert, status and dry run, on trees that the patch fits.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use crate::{Scene, succeed};
 
 #[test]
-fn revert_gives_every_byte_back() {
+fn revert_restores_every_byte_and_mode() {
     let scene = Scene::new();
     scene.write("src/caffe/util/io.cpp", "// caf\u{e9}\r\n  in->SetTotalBytesLimit(k, 5);\r\n");
     let makefile = scene.tree().join("Makefile");
@@ -24,7 +24,7 @@ fn revert_gives_every_byte_back() {
 }
 
 #[test]
-fn applied_twice_changes_nothing() {
+fn a_second_apply_changes_nothing() {
     let scene = Scene::new();
     scene.apply();
     let once = scene.snapshot();
@@ -46,12 +46,12 @@ fn an_existing_config_keeps_its_settings() {
 }
 
 #[test]
-fn options_leave_parts_out() {
+fn a_second_apply_adds_what_options_left_out() {
     let scene = Scene::new();
     succeed(scene.gfpq(&["apply", "--no-config", "--no-compat"]));
     assert!(!scene.tree().join("Makefile.config").exists());
     assert!(!scene.read("src/caffe/util/io.cpp").contains("#if"));
-    // Asked for more, an apply over an apply brings it, and revert still knows the tree as it was.
+    // A second apply without these options adds the rest, and revert still restores the original tree.
     scene.apply();
     assert!(scene.tree().join("Makefile.config").exists());
     assert!(scene.read("src/caffe/util/io.cpp").contains("#if"));
@@ -60,7 +60,7 @@ fn options_leave_parts_out() {
 }
 
 #[test]
-fn dry_run_prints_and_writes_nothing() {
+fn dry_run_prints_the_changes_and_writes_nothing() {
     let scene = Scene::new();
     let before = scene.snapshot();
     let diff = succeed(scene.gfpq(&["apply", "--dry-run"]));
@@ -73,7 +73,7 @@ fn dry_run_prints_and_writes_nothing() {
 }
 
 #[test]
-fn status_names_what_is_applied() {
+fn status_reports_edits_of_the_patch_and_of_the_user() {
     let scene = Scene::new();
     assert_eq!(scene.gfpq(&["status"]).status.code(), Some(3));
     scene.apply();
@@ -88,7 +88,7 @@ fn status_names_what_is_applied() {
     assert_eq!((&json["state"], &json["edited"][0]), (&"edited".into(), &"Makefile".into()));
 }
 
-/// However few of an apply's files came to their places, both ways out work.
+/// Both `apply` and `revert` recover, however many of the files had reached their places.
 #[test]
 fn an_interrupted_apply_can_be_undone_and_finished() {
     let paths =
@@ -119,9 +119,9 @@ fn an_interrupted_apply_can_be_undone_and_finished() {
     }
 }
 
-/// What an apply that died before its journal left behind is no obstacle.
+/// An apply that was killed before it wrote its journal leaves files that do not hinder the next command.
 #[test]
-fn leftovers_without_a_journal_are_cleared() {
+fn apply_and_revert_remove_leftovers_without_a_journal() {
     let scene = Scene::new();
     scene.write(".gfpq/staged/Makefile", "half");
     assert_eq!(scene.gfpq(&["status"]).status.code(), Some(3));
@@ -134,7 +134,7 @@ fn leftovers_without_a_journal_are_cleared() {
 }
 
 #[test]
-fn links_are_edited_through_and_given_back() {
+fn a_linked_file_is_edited_and_its_link_restored() {
     let scene = Scene::new();
     for path in ["Makefile.config", "src/caffe/proto/caffe.proto"] {
         let link = scene.tree().join(path);
@@ -154,9 +154,9 @@ fn links_are_edited_through_and_given_back() {
     assert!(scene.snapshot() == before);
 }
 
-/// A newer patch does not reach a tree that was edited since, and says so.
+/// A tree with edited files is not patched anew until the edits are undone.
 #[test]
-fn a_new_library_and_an_edited_file() {
+fn a_new_library_is_refused_while_a_file_is_edited() {
     let scene = Scene::new();
     scene.apply();
     fs::write(scene.libs().join("lib/libgfpq.so.1.0.0"), b"\0newer").unwrap();

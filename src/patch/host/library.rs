@@ -1,24 +1,24 @@
-//! GFPQLibs: the library as scripts/package.sh makes it, to be copied into a tree.
+//! The GFPQ library to copy into a tree: the folder GFPQLibs that scripts/package.sh makes.
 
 use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
-use super::error::Error;
-use super::tree::Entry;
+use crate::patch::error::Error;
+use crate::patch::tree::Entry;
 
-/// The header and the libraries, as paths below GFPQLibs.
+/// The headers and shared libraries of a GFPQLibs folder.
 #[derive(Debug)]
 pub struct Library {
-    /// In the order of their paths.
+    /// Each with its path below GFPQLibs, in the order of the paths.
     pub entries: Vec<(PathBuf, Entry)>,
 }
 
 impl Library {
-    /// Reads a GFPQLibs folder's include and lib.
+    /// Reads `include` and `lib` of a GFPQLibs folder.
     ///
     /// # Errors
-    /// [`Error::NoLibrary`] when something that a Caffe build needs is missing.
+    /// [`Error::NoLibrary`] when a file that a Caffe build needs is missing.
     pub fn load(dir: &Path) -> Result<Library, Error> {
         let broken = |why: String| Error::NoLibrary { dir: dir.into(), why };
         for needed in ["include/gfpq.hpp", "include/gfpq_ext.hpp", "lib/libgfpq.so.1", "lib/libgfpq_gpu.so.1"] {
@@ -33,8 +33,8 @@ impl Library {
                 if file.file_type().is_dir() {
                     continue;
                 }
-                let entry =
-                    Entry::read(file.path())?.ok_or_else(|| broken(format!("{} vanished", file.path().display())))?;
+                let entry = Entry::read(file.path())?
+                    .ok_or_else(|| broken(format!("{} disappeared while it was read", file.path().display())))?;
                 let path = file.path().strip_prefix(dir).map_err(|error| broken(error.to_string()))?;
                 entries.push((path.into(), entry));
             }

@@ -1,19 +1,20 @@
-//! Edits to Makefile.config and its example: where the library is, and this machine's settings.
+//! Edits to Makefile.config and its example: the library's folders, and the settings for a machine.
 
 use std::path::Path;
 
-use super::error::Error;
-use super::machine::Machine;
-use super::makefile::{assigns, end_of_statement, find};
-use super::template;
-use super::text::Text;
+use super::make_syntax::{assigns, end_of_statement, sets};
+use crate::patch::error::Error;
+use crate::patch::host::machine::Machine;
+use crate::patch::source_text::Text;
+use crate::patch::template;
 
-/// Adds the library's folders after the LIBRARY_DIRS line.
+/// Adds the library's folders to LIBRARY_DIRS and INCLUDE_DIRS.
 ///
 /// # Errors
-/// When there is no such line.
+/// When no line sets LIBRARY_DIRS.
 pub fn add_directories(path: &Path, text: &mut Text) -> Result<(), Error> {
-    // Both variables are appended to, so behind whichever the file sets last, in whatever case.
+    // The added lines append to both variables, so they go behind the last line that sets one of them, and behind the
+    // conditional that this line may be in.
     let mut at = None;
     for variable in ["LIBRARY_DIRS", "INCLUDE_DIRS"] {
         let set = |line: &str| assigns(line.trim_start(), variable) && !line.contains("+=");
@@ -28,18 +29,24 @@ pub fn add_directories(path: &Path, text: &mut Text) -> Result<(), Error> {
     Ok(())
 }
 
-/// Fills the example in for a machine.
+/// Whether the file chooses a C++ compiler for nvcc, or builds without nvcc.
+pub fn chooses_compiler(text: &Text) -> bool {
+    sets(text, "CPU_ONLY", "1") || text.find_line(|line| assigns(line.trim_start(), "CUSTOM_CXX")).is_some()
+}
+
+/// Sets the variables of an example for a machine.
 pub fn set_for_machine(text: &mut Text, machine: &Machine) {
     for (variable, value) in machine.settings() {
         set(text, variable, &value);
     }
 }
 
-/// Sets a variable where the file sets it, else where it suggests it in a comment, else at the end.
+/// Sets a variable: in the line that sets it, else in the comment that suggests it, else in a new line at the end.
 fn set(text: &mut Text, variable: &str, value: &str) {
     let line = format!("{variable} := {value}\n");
-    let place = find(text, |line| assigns(line, variable) && !line.contains("+="))
-        .or_else(|| find(text, |line| line.strip_prefix('#').is_some_and(|rest| assigns(rest.trim_start(), variable))));
+    let place = text.find_line(|line| assigns(line, variable) && !line.contains("+=")).or_else(|| {
+        text.find_line(|line| line.strip_prefix('#').is_some_and(|rest| assigns(rest.trim_start(), variable)))
+    });
     match place {
         Some(at) => {
             let end = text.end_of_logical_line(at);
@@ -54,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn settings_take_the_place_of_the_examples() {
+    fn a_setting_replaces_the_line_or_comment_for_it() {
         let mut text =
             Text::from_bytes(b"# CPU_ONLY := 1\nPYTHON_INCLUDE := a \\\n\tb\n# PYTHON_INCLUDE := c\nX += 1\n");
         set(&mut text, "CPU_ONLY", "1");
@@ -65,14 +72,14 @@ mod tests {
     }
 
     #[test]
-    fn the_folders_come_after_both_lines() {
+    fn the_folders_are_added_behind_both_variables() {
         let mut text = Text::from_bytes(b"LIBRARY_DIRS := a\nINCLUDE_DIRS := b \\\n\tc\nLIBRARY_DIRS += d\n");
         add_directories(Path::new("Makefile.config"), &mut text).unwrap();
         assert!(text.as_str().contains("c\n\n# The GFPQ"), "{}", text.as_str());
     }
 
     #[test]
-    fn the_folders_come_after_every_case() {
+    fn the_folders_are_added_behind_the_whole_conditional() {
         let source =
             b"INCLUDE_DIRS := a\nifeq ($(HOST), lab)\n  LIBRARY_DIRS := b\nelse\n\tifdef X\n\tLIBRARY_DIRS := c\n\
                        \tendif\nendif\nX := 1\n";

@@ -1,44 +1,44 @@
-//! What Makefile.config must say for the machine at hand.
+//! The settings of Makefile.config that suit a machine.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::cuda::{Cuda, HostCompiler};
+use super::nvcc::{Cuda, HostCompiler};
 
-/// Compilers and libraries found on a machine, as far as Caffe's build asks for them.
+/// The compilers and libraries on a machine that Caffe's build can use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Machine {
-    /// nvcc's installation, `None` for a build without GPU.
+    /// The CUDA installation; `None` for a build without GPU.
     pub cuda: Option<Cuda>,
-    /// `atlas`, `open` or `mkl`.
+    /// The value for BLAS: `atlas`, `open` or `mkl`.
     pub blas: Option<&'static str>,
-    /// The Python that a boost_python library was built for.
+    /// The Python 3 that the machine's boost_python library was built for.
     pub python: Option<Python>,
-    /// Folders of HDF5's headers and libraries, where they are not the compiler's own.
+    /// The folders of HDF5's headers and of its libraries, if the compiler does not search them by default.
     pub hdf5: Option<(PathBuf, PathBuf)>,
-    /// Whether OpenCV is there, in a version that Caffe's sources know.
+    /// The major version of OpenCV; `None` if OpenCV is not installed.
     pub opencv: Option<u32>,
-    /// Whether LMDB is there.
+    /// Whether LMDB is installed.
     pub lmdb: bool,
-    /// Whether LevelDB and Snappy are there.
+    /// Whether LevelDB and Snappy are installed.
     pub leveldb: bool,
 }
 
 /// A Python 3 with NumPy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Python {
-    /// Such as `boost_python311`.
+    /// The name of Boost's library for it, such as `boost_python311`.
     pub boost: String,
-    /// Such as `python3.11`.
+    /// The name of its program and library, such as `python3.11`.
     pub name: String,
-    /// Folders of Python.h and numpy/arrayobject.h.
+    /// The folders of Python.h and numpy/arrayobject.h.
     pub include: Vec<PathBuf>,
-    /// The folder of libpython.
+    /// The folder of its library.
     pub lib: PathBuf,
 }
 
 impl Machine {
-    /// Looks at this machine: the usual folders, and the programs nvcc and python3.
+    /// Examines this machine: looks into the usual folders and runs nvcc and python3.
     pub fn detect() -> Machine {
         let library_dirs = library_dirs();
         let has_library = |name: &str| library_dirs.iter().any(|dir| dir.join(format!("lib{name}.so")).exists());
@@ -65,8 +65,8 @@ impl Machine {
         }
     }
 
-    /// Variables of Makefile.config and their values.
-    pub(super) fn settings(&self) -> Vec<(&'static str, String)> {
+    /// Variables of Makefile.config with their values for this machine.
+    pub(in crate::patch) fn settings(&self) -> Vec<(&'static str, String)> {
         let mut settings = Vec::new();
         match &self.cuda {
             None => settings.push(("CPU_ONLY", "1".into())),
@@ -80,7 +80,8 @@ impl Machine {
                 }
             }
         }
-        // Caffe's sources use names that OpenCV 4 took away.
+
+        // Caffe's sources use names that OpenCV 4 removed.
         match self.opencv {
             Some(2) => {}
             Some(3) => settings.push(("OPENCV_VERSION", "3".into())),
@@ -95,6 +96,7 @@ impl Machine {
         if let Some(blas) = self.blas {
             settings.push(("BLAS", blas.into()));
         }
+
         let mut include = vec!["$(PYTHON_INCLUDE)".to_owned(), "/usr/local/include".into()];
         let mut lib = vec!["$(PYTHON_LIB)".to_owned(), "/usr/local/lib".into(), "/usr/lib".into()];
         if let Some(python) = &self.python {
@@ -107,29 +109,32 @@ impl Machine {
             include.push(headers.display().to_string());
             lib.push(libraries.display().to_string());
         }
+
         settings.push(("INCLUDE_DIRS", include.join(" ")));
         settings.push(("LIBRARY_DIRS", lib.join(" ")));
         settings
     }
 }
 
-/// Where the linker looks on this machine.
+/// The folders in which the linker searches libraries.
 fn library_dirs() -> Vec<PathBuf> {
     let multiarch = format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH);
     [multiarch.as_str(), "/usr/lib64", "/usr/lib", "/usr/local/lib"].map(PathBuf::from).into()
 }
 
+/// The path of a header in the folders that the compiler searches.
 fn header(name: &str) -> Option<PathBuf> {
     ["/usr/include", "/usr/local/include"].iter().map(|dir| Path::new(dir).join(name)).find(|path| path.exists())
 }
 
+/// The major version that OpenCV's version.hpp defines.
 fn opencv_major(version_header: &Path) -> Option<u32> {
     let text = std::fs::read_to_string(version_header).ok()?;
     let line = text.lines().find(|line| line.contains("CV_VERSION_MAJOR") || line.contains("CV_VERSION_EPOCH"))?;
     line.split_whitespace().last()?.parse().ok()
 }
 
-/// Boost's library names the Python it was built for; that Python says where its own things are.
+/// Finds the Python whose version is in the name of Boost's library, and asks it for its include folders.
 fn detect_python(library_dirs: &[PathBuf]) -> Option<Python> {
     let (digits, lib) = library_dirs.iter().find_map(|dir| {
         let mut found: Vec<String> = dir
@@ -144,6 +149,7 @@ fn detect_python(library_dirs: &[PathBuf]) -> Option<Python> {
         found.sort_by_key(|digits| digits.parse::<u32>().ok());
         Some((found.pop()?, dir.clone()))
     })?;
+
     let name = format!("python3.{digits}");
     let query = "import sysconfig, numpy; print(sysconfig.get_paths()['include']); print(numpy.get_include())";
     let output = Command::new(Path::new("/usr/bin").join(&name)).args(["-c", query]).output().ok()?;
@@ -159,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_gpu_build_names_its_toolkit_architectures_and_compiler() {
+    fn a_gpu_build_sets_toolkit_architectures_and_compiler() {
         let cuda = Cuda {
             root: "/opt/cuda".into(),
             version: "11.8".into(),

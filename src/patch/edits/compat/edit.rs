@@ -1,0 +1,16 @@
+//! The form of a compatibility edit.
+
+use crate::patch::source_text::Text;
+
+/// A compatibility edit of one or several of a tree's files.
+pub struct Edit {
+    /// Its name in reports and in the journal.
+    pub name: &'static str,
+    /// Why Caffe needs it, in one line.
+    pub reason: &'static str,
+    /// The files to look at, relative to the tree; a folder stands for all source files below it. Paths that a tree
+    /// lacks are skipped.
+    pub paths: &'static [&'static str],
+    /// Edits one file's text if it needs the edit, and returns whether it did.
+    pub apply: fn(&mut Text) -> bool,
+}

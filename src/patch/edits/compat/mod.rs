@@ -1,0 +1,12 @@
+//! Compatibility edits: what Caffe's sources need to build with today's compilers and libraries.
+//!
+//! Each edit has a file of its own. To add one, write its file and list it in [`EDITS`].
+
+mod cuda_properties;
+mod edit;
+mod protobuf_bytes_limit;
+
+pub use edit::Edit;
+
+/// All of them, in the order in which they are made.
+pub const EDITS: &[Edit] = &[protobuf_bytes_limit::EDIT, cuda_properties::EDIT, cuda_properties::TEST_EDIT];
