@@ -12,7 +12,7 @@ import sys
 import numpy as np
 
 import gfpq
-import gpu
+from checks import gpu
 
 
 def main():

@@ -30,7 +30,7 @@ scripts/package.sh
 step "3/5 Caffe"
 if [ -z "$caffe" ]; then
   caffe=$target/caffe
-  scripts/get_caffe.sh "$caffe"
+  scripts/fetch/get_caffe.sh "$caffe"
 fi
 applied=$("$gfpq" patch apply "$caffe")
 echo "$applied"
@@ -38,7 +38,7 @@ step "4/5 make pycaffe (a few minutes the first time)"
 if [[ $applied != *"already patched"* ]] || [ ! -e "$caffe/python/caffe/_caffe.so" ]; then
   make -C "$caffe" clean
 fi
-scripts/build_caffe.sh "$caffe" pycaffe
+scripts/build/build_caffe.sh "$caffe" pycaffe
 step "5/5 LeNet on handwritten digits: float, quantised, retrained ($seeds seeds)"
 PYTHONPATH=$caffe/python OPENBLAS_NUM_THREADS=${OPENBLAS_NUM_THREADS:-1} "$python" scripts/sample/digits/digits.py \
   "$target/quickstart" --gfpq "$gfpq" --examples lenet --seeds "$seeds"

@@ -42,7 +42,7 @@ rust_tests() { cargo test --release; }
 
 # The kernels: every float32 pattern on the host, every architecture of every NVRTC and ptxas.
 gpu_kernels() {
-  GFPQ_NVRTC=$(scripts/nvrtc.sh)
+  GFPQ_NVRTC=$(scripts/fetch/nvrtc.sh)
   export GFPQ_NVRTC
   cargo test --release --test cuda -- --include-ignored --nocapture
 }
@@ -54,13 +54,13 @@ vendor_library() {
 }
 
 stock_caffe() {
-  scripts/get_caffe.sh "$target/test/stock"
-  scripts/check_tree.sh "$target/test/stock"
+  scripts/fetch/get_caffe.sh "$target/test/stock"
+  scripts/checks/check_tree.sh "$target/test/stock"
 }
 
 prototxts() {
-  scripts/get_prototxts.sh "$target/test/forks"
-  "$python" scripts/prototxt_trees.py "$target/test/stock" "$target/test/forks"
+  scripts/fetch/get_prototxts.sh "$target/test/forks"
+  "$python" scripts/checks/prototxt_trees.py "$target/test/stock" "$target/test/forks"
 }
 
 build_caffe() {
@@ -68,7 +68,7 @@ build_caffe() {
   cp -a "$target/test/stock" "$caffe"
   "$gfpq" patch apply "$caffe"
   make -C "$caffe" clean > /dev/null
-  scripts/build_caffe.sh "$caffe" pycaffe
+  scripts/build/build_caffe.sh "$caffe" pycaffe
 }
 
 # Our gtests, and those of Caffe's own that the patched files could break.
@@ -77,7 +77,7 @@ gtests() {
   for name in quant_layer weight_quantizer batch_norm_folding net protobuf; do
     bins+=(".build_release/test/test_$name.testbin")
   done
-  scripts/build_caffe.sh "$caffe" "${bins[@]}"
+  scripts/build/build_caffe.sh "$caffe" "${bins[@]}"
   for name in "${bins[@]}"; do
     "$caffe/$name" --gtest_filter='-*GPU*' > "$target/test/gtest.log" 2>&1 || { tail -n 40 "$target/test/gtest.log"; false; }
     tail -n 1 "$target/test/gtest.log"
@@ -85,7 +85,7 @@ gtests() {
 }
 
 nets_in_caffe() {
-  PYTHONPATH=$caffe/python OPENBLAS_NUM_THREADS=1 "$python" scripts/prototxt_caffe.py --gfpq "$gfpq" \
+  PYTHONPATH=$caffe/python OPENBLAS_NUM_THREADS=1 "$python" scripts/checks/prototxt_caffe.py --gfpq "$gfpq" \
     "$target/test/stock" "$target/test/forks"
 }
 
@@ -109,9 +109,9 @@ EOF
 
 # A tree with the compatibility edits alone trains as the patched one does with quantisation off.
 same_training() {
-  scripts/compat_tree.sh "$target/test/stock" "$target/test/plain"
-  scripts/build_caffe.sh "$target/test/plain" pycaffe
-  "$python" scripts/same_training.py "$target/test/plain" "$caffe" --gfpq "$gfpq"
+  scripts/checks/compat_tree.sh "$target/test/stock" "$target/test/plain"
+  scripts/build/build_caffe.sh "$target/test/plain" pycaffe
+  "$python" scripts/checks/same_training.py "$target/test/plain" "$caffe" --gfpq "$gfpq"
 }
 
 give_back() {
@@ -129,7 +129,7 @@ step gpu_kernels gpu_kernels
 step vendor_library vendor_library
 step swap tests/swap/run.sh
 step stock_caffe stock_caffe
-step lint scripts/lint.sh "$target/test/stock"
+step lint scripts/checks/lint.sh "$target/test/stock"
 step prototxts prototxts
 step build_caffe build_caffe
 step gtests gtests

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Patches stock Caffe on a machine that has a CUDA toolkit, builds its GPU side, and imports it. Needs no GPU: the toolkit
-# is Debian's, unpacked apart from the system (scripts/cuda_toolkit.sh), and one architecture stands for all.
+# is Debian's, unpacked apart from the system (scripts/fetch/cuda_toolkit.sh), and one architecture stands for all.
 # Usage: scripts/test_gpu_build.sh [MAKE_TARGET…]      what to build, pycaffe if nothing is given
 set -euo pipefail
 
@@ -9,8 +9,8 @@ target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 python=${PYTHON:-/usr/bin/python3}
 caffe=$target/test/gpu_caffe
 cuda=$target/cuda
-scripts/cuda_toolkit.sh "$cuda"
-scripts/get_caffe.sh "$target/test/stock"
+scripts/fetch/cuda_toolkit.sh "$cuda"
+scripts/fetch/get_caffe.sh "$target/test/stock"
 export PATH=$cuda/bin:$cuda/usr/bin:$PATH
 
 rm -rf "$caffe"
@@ -23,7 +23,7 @@ if grep -q compute_20 "$caffe/Makefile.config"; then
   echo "test_gpu_build.sh: Makefile.config has architectures that this nvcc refuses" >&2
   exit 1
 fi
-scripts/build_caffe.sh "$caffe" "${@:-pycaffe}" "CUDA_ARCH=-gencode arch=compute_60,code=sm_60"
+scripts/build/build_caffe.sh "$caffe" "${@:-pycaffe}" "CUDA_ARCH=-gencode arch=compute_60,code=sm_60"
 
 readelf -d "$caffe/build/lib/libcaffe.so" | grep -q 'NEEDED.*libgfpq_gpu.so.1'
 LD_LIBRARY_PATH=$cuda/lib64 PYTHONPATH=$caffe/python "$python" -W ignore - <<'PYTHON'

@@ -1,4 +1,4 @@
-//! The patch on small trees of our own making; scripts/check_tree.sh does the same on a real Caffe.
+//! The patch on small trees of our own making; scripts/checks/check_tree.sh does the same on a real Caffe.
 
 mod cuda;
 mod refusals;

@@ -29,7 +29,7 @@ impl<'a> Choices<'a> {
     }
 }
 
-/// Writes random nets to GFPQ_NETS, for scripts/prototxt_trees.py to judge.
+/// Writes random nets to GFPQ_NETS, for scripts/checks/prototxt_trees.py to judge.
 #[test]
 #[ignore = "writes files"]
 fn random_nets_for_other_judges() {

@@ -10,7 +10,7 @@ import unittest
 import numpy as np
 
 import gfpq
-import gpu
+from checks import gpu
 
 GOLDEN = pathlib.Path(__file__).parent.parent / "fixtures/golden"
 

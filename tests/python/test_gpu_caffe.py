@@ -6,7 +6,7 @@ import pathlib
 import tempfile
 import unittest
 
-import gpu
+from checks import gpu
 
 NET = """
 layer { name: 'data' type: 'DummyData' top: 'data'

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Patches a copy of a Caffe tree and takes the patch back: what was applied twice or reverted must not differ by a byte.
-# Usage: scripts/check_tree.sh CAFFE_ROOT
+# Usage: scripts/checks/check_tree.sh CAFFE_ROOT
 set -euo pipefail
 
-root=$(realpath "${1:?usage: scripts/check_tree.sh CAFFE_ROOT}")
-cd "$(dirname "$0")/.."
+root=$(realpath "${1:?usage: scripts/checks/check_tree.sh CAFFE_ROOT}")
+cd "$(dirname "$0")/../.."
 gfpq=$(realpath "${CARGO_TARGET_DIR:-target}/release/gfpq")
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT

@@ -3,7 +3,7 @@
 The examples on handwritten digits are trained for some iterations by the unpatched tree, by the patched one, and by the
 patched one with Quant layers and weight_quant_param in the net, all of them switched off; weights and the solver's
 history are compared.
-Usage: same_training.py UNPATCHED PATCHED --gfpq GFPQ
+Usage: scripts/checks/same_training.py UNPATCHED PATCHED --gfpq GFPQ
 """
 
 import argparse
@@ -17,7 +17,7 @@ import tempfile
 import numpy as np
 
 EXAMPLES = ("lenet", "residual", "depthwise")
-SAMPLES = pathlib.Path(__file__).resolve().parent / "sample" / "digits"
+SAMPLES = pathlib.Path(__file__).resolve().parents[1] / "sample" / "digits"
 
 
 def train(solver_file, iterations, out):

@@ -4,7 +4,7 @@ For every prototxt of a Caffe tree, or of a folder, that is a net of this Caffe'
 layers become DummyData, the net is built as it is and with `gfpq prototxt add-quant --weights`, both get the same weights
 and data, and with quant_en: 0 every blob must be the same, bit for bit, and the gradients; with quant_en: 1 the net must
 run. A net with a loss runs in TRAIN, and any net in TEST.
-Usage: PYTHONPATH=CAFFE/python prototxt_caffe.py --gfpq GFPQ TREE...
+Usage: PYTHONPATH=CAFFE/python scripts/checks/prototxt_caffe.py --gfpq GFPQ TREE...
 """
 
 import argparse

@@ -337,7 +337,7 @@ def check_file(program, pb, source):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("trees", metavar="CAFFE_ROOT", nargs="+", type=pathlib.Path)
-    here = pathlib.Path(__file__).resolve().parent.parent
+    here = pathlib.Path(__file__).resolve().parents[2]
     parser.add_argument("--gfpq", default=str(here / "target/release/gfpq"), help="the program to judge")
     parser.add_argument("--verbose", action="store_true", help="a line for every file")
     arguments = parser.parse_args()

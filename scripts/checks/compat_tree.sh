@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Makes OUT, a copy of an unpatched Caffe tree with the compatibility edits alone, those that today's compilers and
 # libraries need; the peer that a patched Caffe with quantisation off is compared with.
-# Usage: scripts/compat_tree.sh CAFFE_ROOT OUT
+# Usage: scripts/checks/compat_tree.sh CAFFE_ROOT OUT
 set -euo pipefail
 
-root=$(realpath "${1:?usage: scripts/compat_tree.sh CAFFE_ROOT OUT}")
-out=$(realpath -m "${2:?usage: scripts/compat_tree.sh CAFFE_ROOT OUT}")
-cd "$(dirname "$0")/.."
+root=$(realpath "${1:?usage: scripts/checks/compat_tree.sh CAFFE_ROOT OUT}")
+out=$(realpath -m "${2:?usage: scripts/checks/compat_tree.sh CAFFE_ROOT OUT}")
+cd "$(dirname "$0")/../.."
 gfpq=$(realpath "${CARGO_TARGET_DIR:-target}/release/gfpq")
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Unpacks the prototxt files of Caffe forks (SSD, SqueezeDet, TextBoxes and others, 15 files) that Debian 12's source package
 # "opencv" holds, and nothing else of it, into DIR. 130 MB are fetched.
-# Usage: scripts/get_prototxts.sh DIR      an existing DIR is left alone
+# Usage: scripts/fetch/get_prototxts.sh DIR      an existing DIR is left alone
 set -euo pipefail
 
-dir=${1:?usage: scripts/get_prototxts.sh DIR}
+dir=${1:?usage: scripts/fetch/get_prototxts.sh DIR}
 if [ -e "$dir" ]; then
   exit 0
 fi
-# shellcheck source=scripts/debian.sh
+# shellcheck source=scripts/fetch/debian.sh
 source "$(dirname "$0")/debian.sh"
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Runs make in a Caffe tree on all cores, showing how far it is; compilers' warnings go to a log.
-# Usage: scripts/build_caffe.sh CAFFE_ROOT TARGET…
+# Usage: scripts/build/build_caffe.sh CAFFE_ROOT TARGET…
 set -euo pipefail
 
-root=$(realpath "${1:?usage: scripts/build_caffe.sh CAFFE_ROOT TARGET…}")
+root=$(realpath "${1:?usage: scripts/build/build_caffe.sh CAFFE_ROOT TARGET…}")
 shift
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 mkdir -p target
 log=$PWD/target/make-$(basename "$root").log
 start=$SECONDS

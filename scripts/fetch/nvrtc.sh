@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Fetches NVRTC and ptxas, the compiler and assembler of CUDA kernels, from NVIDIA's packages on PyPI: of CUDA 11.8, which
 # the embedded PTX is made with, and of the newest 12 and 13. Prints their folder, which has a folder for each major version.
-# Needs pip (scripts/setup.sh installs it). Usage: GFPQ_NVRTC=$(scripts/nvrtc.sh) cargo test --test cuda
+# Needs pip (scripts/setup.sh installs it). Usage: GFPQ_NVRTC=$(scripts/fetch/nvrtc.sh) cargo test --test cuda
 set -euo pipefail
 
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 folder=${CARGO_TARGET_DIR:-$PWD/target}/nvrtc
 fetch() {
   local major=$1

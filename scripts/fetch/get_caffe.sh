@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Unpacks BVLC's Caffe (master of 2018-08-21) into DIR, from Debian 11's source package "caffe". The package comes from
 # the mirror that this machine's own apt sources name, through an apt configuration apart from the system's.
-# Usage: scripts/get_caffe.sh DIR      an existing DIR is left alone
+# Usage: scripts/fetch/get_caffe.sh DIR      an existing DIR is left alone
 set -euo pipefail
 
-dir=${1:?usage: scripts/get_caffe.sh DIR}
+dir=${1:?usage: scripts/fetch/get_caffe.sh DIR}
 if [ -e "$dir/Makefile" ]; then
   exit 0
 fi
-# shellcheck source=scripts/debian.sh
+# shellcheck source=scripts/fetch/debian.sh
 source "$(dirname "$0")/debian.sh"
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT

@@ -2,16 +2,16 @@
 # Unpacks CUDA 11.8 as Debian packages it (component non-free), with the g++-11 that it compiles for, into DIR, apart from
 # the system: nothing is installed, and DIR/bin/nvcc works. The packages come from the mirror that this machine's own apt
 # sources name. 1.2 GB are fetched. For building Caffe's GPU side where no toolkit is installed.
-# Usage: scripts/cuda_toolkit.sh DIR      an existing DIR is left alone
+# Usage: scripts/fetch/cuda_toolkit.sh DIR      an existing DIR is left alone
 set -euo pipefail
 
-dir=$(realpath -m "${1:?usage: scripts/cuda_toolkit.sh DIR}")
+dir=$(realpath -m "${1:?usage: scripts/fetch/cuda_toolkit.sh DIR}")
 if [ -e "$dir/bin/nvcc" ]; then
   exit 0
 fi
-cd "$(dirname "$0")/.."
-# shellcheck source=scripts/debian.sh
-source scripts/debian.sh
+cd "$(dirname "$0")/../.."
+# shellcheck source=scripts/fetch/debian.sh
+source scripts/fetch/debian.sh
 mkdir -p "$(dirname "$dir")"
 scratch=$(mktemp -d -p "$(dirname "$dir")")
 # An interrupted run leaves neither packages nor half a toolkit, which the next one would trip over.
