@@ -17,8 +17,8 @@ import sys
 import gfpq as quantiser
 from tqdm import tqdm
 
-from quantkit import guard, model, quantised, tree
-from quantkit.guard import Problem
+from quantkit import caffe_tree, child_process, model, quantised_net
+from quantkit.child_process import Problem
 
 
 def parse_arguments():
@@ -38,7 +38,7 @@ def parse_arguments():
                         help="for a float net: layers to compute in 16 bit")
     parser.add_argument("--exclude", action="append", default=[], metavar="GLOB",
                         help="for a float net: layers to leave float")
-    tree.add_arguments(parser)
+    caffe_tree.add_arguments(parser)
     arguments = parser.parse_args()
     if arguments.batches is not None and arguments.batches < 1:
         parser.error("--batches: at least 1")
@@ -60,7 +60,7 @@ def read_arrays(path):
         raise Problem(f"{path}: {error}") from None
 
 
-def quantised_net(caffe, gfpq, arguments):
+def net_with_quant_layers(caffe, gfpq, arguments):
     """The net with Quant layers, and its file: the user's own, or one made of it."""
     pb2 = caffe.proto.caffe_pb2
     net = model.read_text(arguments.net, pb2.NetParameter())
@@ -75,7 +75,7 @@ def quantised_net(caffe, gfpq, arguments):
             raise Problem(f"{arguments.net} has Quant layers: {options[0].split('=')[0]} is for float nets")
     else:
         file = arguments.out / "quantised.prototxt"
-        quantised.quantise(caffe, gfpq, arguments.net, file, options)
+        quantised_net.quantise(caffe, gfpq, arguments.net, file, options)
         model.read_text(file, net := pb2.NetParameter())
     if not net.HasField("weight_quant_param"):
         # Trained with float weights, it still runs with quantised ones.
@@ -94,15 +94,15 @@ def library_of(caffe):
 
 
 def work(arguments):
-    caffe = tree.load_caffe(arguments.caffe, arguments.gpu)
+    caffe = caffe_tree.load_caffe(arguments.caffe, arguments.gpu)
     from quantkit.diagnosis import checks, features, report, sensitivity
-    from quantkit.diagnosis.subject import Subject
+    from quantkit.diagnosis.variants import Subject
 
-    gfpq = tree.find_gfpq(arguments.gfpq)
+    gfpq = caffe_tree.find_gfpq(arguments.gfpq)
     scratch = arguments.out.resolve() / "work"
     scratch.mkdir(parents=True, exist_ok=True)
     weights = model.Model(caffe, arguments.weights)
-    net, file = quantised_net(caffe, gfpq, arguments)
+    net, file = net_with_quant_layers(caffe, gfpq, arguments)
     findings = checks.check_net(gfpq, file) + checks.check_frozen(net) + checks.check_model(weights, net)
     findings += checks.check_folding(net, arguments.net)
     if any(finding.level == "error" for finding in findings):
@@ -154,7 +154,7 @@ def work(arguments):
 
 def main():
     arguments = parse_arguments()
-    sys.exit(guard.run(lambda: work(arguments), arguments.out / "caffe.log"))
+    sys.exit(child_process.run(lambda: work(arguments), arguments.out / "caffe.log"))
 
 
 if __name__ == "__main__":

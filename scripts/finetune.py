@@ -17,9 +17,10 @@ import sys
 
 from tqdm import tqdm
 
-from quantkit import calibration, evaluation, guard, model, quantised, snapshots, solver, training, tree
-from quantkit.curves import Curves
-from quantkit.guard import Problem
+from quantkit import caffe_tree, calibration, child_process, evaluation, model, quantised_net
+from quantkit.child_process import Problem
+from quantkit.training import loop, snapshots, solver
+from quantkit.training.curves import Curves
 
 # Figures in the progress bar and rows in curves.csv, over a whole training.
 ROWS, TESTS = 200, 20
@@ -51,7 +52,7 @@ def parse_arguments():
                         help="training batches that set the ranges before training (20)")
     parser.add_argument("--test-interval", type=int, metavar="N", help=f"iterations between tests (a {TESTS}th of all)")
     parser.add_argument("--snapshot", type=int, metavar="N", help="iterations between snapshots (the test interval)")
-    tree.add_arguments(parser)
+    caffe_tree.add_arguments(parser)
     arguments = parser.parse_args()
     if arguments.resume is None and None in (arguments.solver, arguments.weights, arguments.out):
         parser.error("give SOLVER, WEIGHTS and -o OUT, or --resume OUT")
@@ -99,7 +100,7 @@ class Run:
         return self.out / "calibrated.caffemodel"
 
     def warn_of_folding(self, nets):
-        if any(quantised.judges_unfolded(net) for net in nets):
+        if any(quantised_net.judges_unfolded(net) for net in nets):
             print("finetune.py: the net has BatchNorm, which the NNIE's compiler folds into the weights before it "
                   "quantises them; the figures here are those of unfolded weights. Train with --fold, or give what "
                   "`gfpq model fold` makes of net and weights", file=sys.stderr)
@@ -133,7 +134,7 @@ class Run:
                 options += [f"--{name}", glob]
 
         def change(source, new):
-            quantised.quantise(caffe, gfpq, source, new, options, not arguments.weights_only, not arguments.data_only,
+            quantised_net.quantise(caffe, gfpq, source, new, options, not arguments.weights_only, not arguments.data_only,
                                arguments.fold, arguments.freeze_batch_norm)
 
         param = solver.quiet(user.quantised(change, nets.resolve()))
@@ -176,7 +177,7 @@ class Run:
     def train(self):
         """Returns whether the training came to its end."""
         caffe, settings = self.caffe, self.settings
-        schedule = training.Schedule(**settings["schedule"])
+        schedule = loop.Schedule(**settings["schedule"])
         own = solver.Solver(caffe, self.out / "solver.prototxt")
         calibration.seed_everything(caffe, settings["seed"])
         built = caffe.get_solver(str(self.out / "solver.prototxt"))
@@ -191,7 +192,7 @@ class Run:
         progress = Progress(schedule.iterations, done, outputs)
         try:
             self.snapshots.reserve(built)
-            return training.train(built, own.param, schedule, self.snapshots, curves, progress,
+            return loop.train(built, own.param, schedule, self.snapshots, curves, progress,
                                   lambda: curves.draw(self.out / "curves.png", outputs, levels))
         finally:
             progress.bar.close()
@@ -238,8 +239,8 @@ def begin(arguments):
     out = arguments.out.resolve()
     if (out / "run.json").exists():
         raise Problem(f"{out} holds a training: go on with it by --resume {arguments.out}, or give another -o")
-    caffe = tree.load_caffe(arguments.caffe, arguments.gpu)
-    gfpq = tree.find_gfpq(arguments.gfpq)
+    caffe = caffe_tree.load_caffe(arguments.caffe, arguments.gpu)
+    gfpq = caffe_tree.find_gfpq(arguments.gfpq)
     run = Run(caffe, out, {"folder": os.getcwd(), "out": str(out), "options": {
         name: str(value) if isinstance(value, pathlib.Path) else value for name, value in vars(arguments).items()}})
     run.prepare(arguments, gfpq)
@@ -259,7 +260,7 @@ def resume(arguments):
         raise Problem(f"{settings['folder']}, where this training was begun, is gone")
     given = settings["options"]
     root = arguments.caffe or given["caffe"] and pathlib.Path(settings["folder"], given["caffe"])
-    caffe = tree.load_caffe(root, given["gpu"] if arguments.gpu is None else arguments.gpu)
+    caffe = caffe_tree.load_caffe(root, given["gpu"] if arguments.gpu is None else arguments.gpu)
     # Data sources in the nets are relative to it.
     os.chdir(settings["folder"])
     if settings["out"] != str(out):
@@ -276,7 +277,7 @@ def work(arguments):
         done = (run.snapshots.iterations() or [0])[-1]
         print(f"finetune.py: interrupted; snapshot at iteration {done}. Go on with: {sys.argv[0]} --resume {run.out}",
               file=sys.stderr)
-        return guard.INTERRUPTED
+        return child_process.INTERRUPTED
     run.finish()
     return 0
 
@@ -286,7 +287,7 @@ def main():
     out = arguments.out or arguments.resume
     if arguments.resume is not None and not out.is_dir():
         sys.exit(f"finetune.py: {out} is not a folder")
-    sys.exit(guard.run(lambda: work(arguments), out / "caffe.log"))
+    sys.exit(child_process.run(lambda: work(arguments), out / "caffe.log"))
 
 
 if __name__ == "__main__":

@@ -27,10 +27,11 @@ import tempfile
 
 from google.protobuf import text_format
 
-COMPUTED = {
-    "Convolution", "Deconvolution", "Pooling", "InnerProduct", "DepthwiseConv", "DepthwiseConvolution",
-    "DepthWiseConv", "DepthWiseConvolution", "ConvolutionDepthwise", "ConvolutionDepthWise", "ConvDepthwise",
-}
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from quantkit.nnie import COMPUTED, HIGH_PRECISION  # noqa: E402
+
+# Names of these types in Caffe's old `layers` messages.
 OLD_COMPUTED = {"CONVOLUTION", "DECONVOLUTION", "POOLING", "INNER_PRODUCT"}
 
 
@@ -178,7 +179,7 @@ class Selection(collections.namedtuple("Selection", "bits sixteen exclude", defa
             return glob and fnmatch.fnmatchcase(layer.name, glob)
         if layer.type not in COMPUTED or matches(self.exclude):
             return None
-        return 16 if layer.name.endswith("_hp") or matches(self.sixteen) else self.bits
+        return 16 if layer.name.endswith(HIGH_PRECISION) or matches(self.sixteen) else self.bits
 
 
 SELECTIONS = [Selection(), Selection(bits=16), Selection(sixteen="*1*"), Selection(exclude="*2*"),

@@ -2,7 +2,7 @@
 
 import ctypes
 
-from . import model, training
+from . import evaluation, model
 
 
 def seed_everything(caffe, seed):
@@ -23,7 +23,7 @@ def deployed_loss(caffe, net, weights, batches, file, seed):
     total = 0.0
     for _ in range(batches):
         built.forward()
-        total += training.loss_of(built)
+        total += evaluation.loss_of(built)
     return total / batches
 
 

@@ -49,6 +49,11 @@ def figures(net):
     return [float(net.blobs[blob].data.flat[index]) for blob, index, _ in _figures(net)]
 
 
+def loss_of(net):
+    """The training loss of the net's last forward pass: the weighted sum of its loss blobs."""
+    return sum(weight * float(net.blobs[blob].data.sum()) for blob, weight in net.blob_loss_weights.items() if weight)
+
+
 def evaluate(nets, iterations):
     """Means over each net's number of batches."""
     values = []

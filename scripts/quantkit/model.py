@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 from google.protobuf import message, text_format
 
-from .guard import Problem
+from .child_process import Problem
 
 
 def read_text(path, proto):

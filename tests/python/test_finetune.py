@@ -13,7 +13,7 @@ import tempfile
 import time
 import unittest
 
-from quantkit import model, quantised
+from quantkit import model, quantised_net
 
 from digits_data import ENVIRONMENT, SCRIPTS, train, write_digits
 
@@ -164,7 +164,7 @@ class FinetuneTest(unittest.TestCase):
         source.write_text('input: "x" layer { name: "c" type: "Convolution" bottom: "x" top: "c" }\n'
                           'layer { name: "bn" type: "BatchNorm" bottom: "c" top: "c" }\n')
         for freeze in (False, True):
-            quantised.quantise(caffe, os.environ["GFPQ"], source, out, [], fold=True, freeze=freeze)
+            quantised_net.quantise(caffe, os.environ["GFPQ"], source, out, [], fold=True, freeze=freeze)
             net = model.read_text(out, caffe.proto.caffe_pb2.NetParameter())
             frozen = [layer.batch_norm_param.use_global_stats for layer in net.layer if layer.type == "BatchNorm"]
             self.assertEqual(frozen, [freeze])

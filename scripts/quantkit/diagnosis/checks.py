@@ -5,10 +5,11 @@ import math
 
 import numpy as np
 
-from .. import model, solver as solvers, tree
-from ..quantised import WEIGHTED, judges_unfolded
-from ..training import loss_of
-from .subject import STEPS
+from .. import caffe_tree, evaluation, model
+from ..nnie import HIGH_PRECISION, WEIGHTED
+from ..quantised_net import judges_unfolded
+from ..training.solver import Solver, quiet
+from .variants import STEPS
 
 # Training iterations that are tried, on copies.
 STEPS_TRIED = 10
@@ -28,7 +29,7 @@ class Finding:
 def check_net(gfpq, file):
     """What `gfpq prototxt check` says of a quantised net."""
     # Exit code 1 says that there are errors; they are in the JSON.
-    report = json.loads(tree.call_gfpq(gfpq, "prototxt", "check", file, "--json", accept=(0, 1)))
+    report = json.loads(caffe_tree.call_gfpq(gfpq, "prototxt", "check", file, "--json", accept=(0, 1)))
     # A layer that is meant to stay float is none that stops anything.
     level = {found["fault"]: "warning" if found["fault"] in ("unfed", "other-width") else found["severity"]
              for found in report["findings"]}
@@ -81,7 +82,7 @@ def check_filters(layers):
 
 def check_training(caffe, file, weights, scratch, progress):
     """Tries some iterations of a solver on a copy of the model: what it moves, and how far."""
-    own = solvers.Solver(caffe, file, needs_test=False)
+    own = Solver(caffe, file, needs_test=False)
     train = next(own.nets())
     findings = check_frozen(train)
     if not any(layer.type == "Quant" for layer in train.layer):
@@ -92,7 +93,7 @@ def check_training(caffe, file, weights, scratch, progress):
                                            "weights (gfpq prototxt add-quant --weights)"))
     if any(finding.level == "error" for finding in findings):
         return findings
-    param = solvers.quiet(own.param)
+    param = quiet(own.param)
     param.snapshot_prefix = str(scratch / "snapshot")
     del param.test_iter[:], param.test_net[:], param.test_state[:], param.test_net_param[:]
     if param.random_seed < 0:
@@ -107,7 +108,7 @@ def check_training(caffe, file, weights, scratch, progress):
 def _try(built, param, train, progress):
     findings = []
     net = built.net
-    bits = {layer.name: 16 if layer.name.endswith("_hp") else train.weight_quant_param.quant_bits
+    bits = {layer.name: 16 if layer.name.endswith(HIGH_PRECISION) else train.weight_quant_param.quant_bits
             for layer in train.layer if layer.type in WEIGHTED}
     frozen = {layer.name for layer in train.layer if layer.param and layer.param[0].lr_mult == 0}
     losses, moved = [], {name: [] for name in net.params if name in bits}
@@ -117,7 +118,7 @@ def _try(built, param, train, progress):
         for _ in range(param.iter_size):
             net.forward()
             net.backward()
-        losses.append(loss_of(net))
+        losses.append(evaluation.loss_of(net))
         before = {name: [blob.data.copy() for blob in blobs] for name, blobs in net.params.items()}
         built.apply_update()
         for name, blobs in net.params.items():

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from .subject import CODES, STEPS, largest
+from .variants import CODES, STEPS, largest
 
 SUSPECT = 0.98
 # Types whose tops are another layer's blob, or no feature map; losses, too.

@@ -24,8 +24,9 @@ import caffe  # noqa: E402
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
 import gfpq  # noqa: E402
-from quantkit import evaluation, model, solver, training  # noqa: E402
-from quantkit.quantised import WEIGHTED  # noqa: E402
+from quantkit import evaluation, model  # noqa: E402
+from quantkit.nnie import WEIGHTED  # noqa: E402
+from quantkit.training import solver  # noqa: E402
 
 
 def bits_of_weights(net):
@@ -49,7 +50,7 @@ def train(library, param, bits, iterations, seed, overwrite):
             for name in bits:
                 built.net.params[name][0].data[...] = quantise(name)
         built.step(1)
-        losses.append(training.loss_of(built.net))
+        losses.append(evaluation.loss_of(built.net))
     for net in built.test_nets:
         net.share_with(built.net)
     changed = sum(int((quantise(name) != first[name]).sum()) for name in bits)

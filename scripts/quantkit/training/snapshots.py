@@ -9,8 +9,8 @@ import pathlib
 import re
 import shutil
 
-from . import model
-from .guard import Problem
+from .. import model
+from ..child_process import Problem
 
 # The last ones stay; finetune.py chooses its result among them.
 KEPT = 4

@@ -6,7 +6,7 @@ they were, in the same order, with nothing computed in between.
 """
 
 # Layers whose forward pass draws no random number and moves nothing on. Any other type is run again.
-STILL = frozenset("""
+STATELESS = frozenset("""
     AbsVal Accuracy ArgMax BNLL BatchNorm BatchReindex Bias Clip Concat ContrastiveLoss Convolution Crop Deconvolution
     DepthwiseConv DepthwiseConvolution ConvolutionDepthwise ELU Eltwise Embed EuclideanLoss Exp Filter Flatten HingeLoss
     Im2col InfogainLoss InnerProduct Input LRN LSTM LSTMUnit Log MVN MultinomialLogisticLoss PReLU Parameter Pooling
@@ -17,7 +17,7 @@ STILL = frozenset("""
 
 def moving(net):
     """The indices of the layers to run again."""
-    return [index for index, layer in enumerate(net.layers) if layer.type not in STILL]
+    return [index for index, layer in enumerate(net.layers) if layer.type not in STATELESS]
 
 
 def advance(net, layers, times):

@@ -3,7 +3,7 @@
 import csv
 import io
 
-from . import model
+from .. import model
 
 
 class Curves:

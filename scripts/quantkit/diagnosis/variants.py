@@ -11,8 +11,8 @@ import numpy as np
 
 from .. import model
 from ..calibration import calibration_net
-from ..guard import Problem
-from ..quantised import WEIGHTED
+from ..child_process import Problem
+from ..nnie import HIGH_PRECISION, WEIGHTED
 
 STEPS = {8: 16, 16: 128}
 CODES = {8: 127, 16: 1407}
@@ -115,7 +115,6 @@ class Subject:
 
     def _reduce(self, blobs):
         """Makes self.net and self.units: data as Input layers, phase TEST, a Quant layer for each reader."""
-        pb2 = self.caffe.proto.caffe_pb2
         net = type(self.original)(name=self.original.name, state=self.original.state)
         net.weight_quant_param.CopyFrom(self.original.weight_quant_param)
         for blob in blobs:
@@ -147,7 +146,7 @@ class Subject:
             unit.top = new.top[0] if new.top else None
             if layer.type in WEIGHTED and net.weight_quant_param.quant_en and layer.quant_param.quant_en:
                 own = layer.quant_param.quant_bits if layer.quant_param.HasField("quant_bits") else None
-                unit.weight_bits = own or (16 if layer.name.endswith("_hp") else net.weight_quant_param.quant_bits)
+                unit.weight_bits = own or (16 if layer.name.endswith(HIGH_PRECISION) else net.weight_quant_param.quant_bits)
             if unit.quants or unit.weight_bits:
                 self.units.append(unit)
         self.net = net

@@ -1,12 +1,7 @@
 """A net's quantised version."""
 
-from . import model, tree
-from .guard import Problem
-
-# As Caffe's WeightQuantizer has them: types that the NNIE computes with weights.
-WEIGHTED = frozenset(("Convolution", "Deconvolution", "InnerProduct", "DepthwiseConv", "DepthwiseConvolution",
-                      "DepthWiseConv", "DepthWiseConvolution", "ConvolutionDepthwise", "ConvolutionDepthWise",
-                      "ConvDepthwise"))
+from . import caffe_tree, model
+from .child_process import Problem
 
 
 def judges_unfolded(net):
@@ -22,7 +17,7 @@ def quantise(caffe, program, source, out, options, data=True, weights=True, fold
     BatchNorm layers keep their statistics in training.
     """
     options = [*options, *(["--weights"] if weights else []), *(["--fold"] if weights and fold else [])]
-    tree.call_gfpq(program, "prototxt", "add-quant", source, "-o", out, *options)
+    caffe_tree.call_gfpq(program, "prototxt", "add-quant", source, "-o", out, *options)
     net = model.read_text(out, caffe.proto.caffe_pb2.NetParameter())
     quants = [layer for layer in net.layer if layer.type == "Quant"]
     if not quants:

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 
-from .guard import Problem
+from .child_process import Problem
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 

@@ -7,8 +7,9 @@ import time
 
 import numpy as np
 
-from . import evaluation, replay
-from .guard import Problem
+from . import replay
+from .. import evaluation
+from ..child_process import Problem
 
 
 class Schedule:
@@ -47,11 +48,6 @@ class Interrupt:
             self.asked, self.first = True, time.monotonic()
 
 
-def loss_of(net):
-    """What the net's last forward pass minimised."""
-    return sum(weight * float(net.blobs[blob].data.sum()) for blob, weight in net.blob_loss_weights.items() if weight)
-
-
 def train(solver, param, schedule, snapshots, curves, progress, after_snapshot):
     """Trains to the schedule's end, and returns whether it came that far: not if it was interrupted.
 
@@ -67,7 +63,7 @@ def train(solver, param, schedule, snapshots, curves, progress, after_snapshot):
             rate = solver.lr
             solver.step(1)
             iteration = solver.iter
-            recent.append(loss_of(solver.net))
+            recent.append(evaluation.loss_of(solver.net))
             test = schedule.due(schedule.test_interval, iteration)
             _check_finite(solver.net, recent[-1], iteration, test)
             if test:

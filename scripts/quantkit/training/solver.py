@@ -2,8 +2,8 @@
 
 import pathlib
 
-from . import model
-from .guard import Problem
+from .. import model
+from ..child_process import Problem
 
 NEVER = 2**31 - 1
 
