@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
-# Makes kernels/quantise.ptx anew, after a change to the kernels or the tables. tests/cuda/compile.rs tells when to.
+# Compiles kernels/quantise.ptx again. Run it after a change to the kernels or the tables; the test in
+# tests/cuda/compile.rs fails until then.
+# Usage: scripts/build/ptx.sh
 set -euo pipefail
 
 cd "$(dirname "$0")/../.."

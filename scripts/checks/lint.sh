@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Lints the C++ that lands in a Caffe tree with Caffe's own linter, turned from Python 2 into 3 on the way.
+# Checks the C++ files of the patch with Caffe's own linter, which is converted from Python 2 to Python 3 first.
 # Usage: scripts/checks/lint.sh CAFFE_ROOT
 set -euo pipefail
 
