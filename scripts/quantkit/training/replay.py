@@ -1,11 +1,11 @@
-"""Brings a freshly built net to where it was after some iterations, so that a resumed training equals a whole one.
+"""Restores the state of data layers and random numbers, so that a resumed training equals an uninterrupted one.
 
-A solverstate holds the weights and the solver's history, but not where the data layers are nor how many random numbers
-were drawn. Both follow from the order of the calls: data layers, and layers that may draw, are run again as often as
-they were, in the same order, with nothing computed in between.
+A solverstate holds the weights and the solver's history, but not the positions of the data layers, nor how many random
+numbers were drawn. Both depend only on the order of forward passes. On a newly built net, the data layers and the
+layers that may draw random numbers are therefore run as often and in the same order as before, and no other layers.
 """
 
-# Layers whose forward pass draws no random number and moves nothing on. Any other type is run again.
+# Layer types whose forward pass draws no random number and changes no state. All other types are run again.
 STATELESS = frozenset("""
     AbsVal Accuracy ArgMax BNLL BatchNorm BatchReindex Bias Clip Concat ContrastiveLoss Convolution Crop Deconvolution
     DepthwiseConv DepthwiseConvolution ConvolutionDepthwise ELU Eltwise Embed EuclideanLoss Exp Filter Flatten HingeLoss
@@ -15,12 +15,13 @@ STATELESS = frozenset("""
 """.split())
 
 
-def moving(net):
-    """The indices of the layers to run again."""
+def stateful_layers(net):
+    """The indices of the layers that must be run again."""
     return [index for index, layer in enumerate(net.layers) if layer.type not in STATELESS]
 
 
 def advance(net, layers, times):
+    """Runs only these layers of the net, in order, `times` times."""
     for _ in range(times):
         for index in layers:
             net._forward(index, index)
