@@ -12,6 +12,7 @@ import numpy as np
 from .. import model
 from ..calibration import calibration_net
 from ..child_process import Problem
+from ..net_rules import included
 from ..nnie import HIGH_PRECISION, WEIGHTED
 
 # The format by its width in bits: codes per octave, and the largest code. A range with a given delta has the magnitudes
@@ -34,22 +35,6 @@ class Unit:
         self.quants = []
         self.weight_bits = None
         self.top = None
-
-
-def included(layer, state):
-    """Whether the layer is in a net with this NetState, by its include and exclude rules."""
-    def meets(rule):
-        if rule.HasField("phase") and rule.phase != state.phase:
-            return False
-        if rule.HasField("min_level") and state.level < rule.min_level:
-            return False
-        if rule.HasField("max_level") and state.level > rule.max_level:
-            return False
-        return set(rule.stage) <= set(state.stage) and not set(rule.not_stage) & set(state.stage)
-
-    if layer.include:
-        return any(map(meets, layer.include))
-    return not any(map(meets, layer.exclude))
 
 
 def rescale(delta, bits, to):
