@@ -28,7 +28,7 @@ def states_of(net):
 
 
 def wired(net, state, ordinals):
-    """Yields, for each layer active in the state, its index, the layer, and the sources of its bottoms.
+    """Yields, for each layer in the state, its index, the layer, and the sources of its bottoms.
 
     A source is (kind, number, index of the top). The kind is input, layer or nothing; a layer's number is its entry in
     `ordinals`.
