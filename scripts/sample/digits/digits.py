@@ -154,8 +154,8 @@ def main():
     for example, results in report.items():
         print(table(example, results))
     print(f"Means over {len(seeds)} seeds, each with its own split of 1797 digits ({TEST_IMAGES} of them the test "
-          "set) and its own initialisation.\nSpread: the standard deviation over the seeds. Lost: the mean difference to "
-          "the same seed's float accuracy. Error: the standard error of that mean.")
+          "set) and its own initialisation.\nSpread: the standard deviation over the seeds. Lost: the mean difference "
+          "to the same seed's float accuracy. Error: the standard error of that mean.")
     rows = [{"example": example, "bits": bits, "stage": stage, "accuracy": values}
             for example, results in report.items() for (bits, stage), values in results.items()]
     (out / "report.json").write_text(json.dumps({"results": rows}, indent=1) + "\n")

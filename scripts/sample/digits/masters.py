@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """Shows why training keeps float weights: compares it with a training that overwrites weights by quantised values.
 
-Takes the output folder of a finished scripts/finetune.py and trains its quantised net twice from the fillers' weights, at
-a learning rate so small that most steps are smaller than a code. Prints the training loss, the test figures, and the
+Takes the output folder of a finished scripts/finetune.py and trains its quantised net twice from the fillers' weights,
+at a learning rate so small that most steps are smaller than a code. Prints the training loss, the test figures, and the
 share of weights whose code has changed. PYTHONPATH must name a patched Caffe's python folder.
 Usage: masters.py OUT [--base-lr 0.0005] [--iterations 400]
 """
@@ -36,8 +36,9 @@ def bits_of_weights(net):
 
 
 def train(library, param, bits, iterations, seed, overwrite):
-    """Trains once. Returns the mean loss over the last tenth, the test figures, these as text, and the share of changed
-    codes. With `overwrite`, the weights are replaced by their quantised values before each iteration.
+    """Trains once, and returns the mean loss over the last tenth, the figures, these as text, and the share of changed codes.
+
+    With `overwrite`, the weights are replaced by their quantised values before each iteration.
     """
     with tempfile.TemporaryDirectory() as folder:
         param.snapshot_prefix = f"{folder}/snapshot"
