@@ -64,7 +64,8 @@ def parse_arguments():
     begun_with = {name: value for name, value in vars(arguments).items()
                   if name not in ("resume", "caffe", "gpu", "gfpq")}
     if arguments.resume is not None and any(value != parser.get_default(name) for name, value in begun_with.items()):
-        parser.error("--resume OUT continues with the solver, weights and options that OUT was begun with")
+        parser.error("--resume OUT continues with the solver, weights and options that OUT was begun with: give only "
+                     "--caffe, --gpu or --gfpq with it")
     return arguments
 
 

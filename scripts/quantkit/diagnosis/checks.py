@@ -76,7 +76,7 @@ def check_filters(layers):
     """Layers in which whole filters become zero; `layers` is the result of features.compare()."""
     return [Finding("warning", f"layer {layer.name}: {layer.silenced} of its {layer.filters} filters become zero "
                                f"altogether in {layer.unit.weight_bits} bits: the filters' magnitudes are octaves "
-                               "apart. Rescale the filters, and the next layer with them, or retrain")
+                               "apart. Rescale them and compensate for it in the next layer, or retrain")
             for layer in layers if layer.silenced]
 
 
