@@ -10,5 +10,5 @@ COMPUTED = frozenset((
 # Of these, the types with weights, which the NNIE quantises too.
 WEIGHTED = COMPUTED - {"Pooling"}
 
-# The NNIE compiler computes a layer in 16 bits if its name ends like this.
+# The NNIE compiler's mark: a layer whose name ends like this is computed in 16 bits.
 HIGH_PRECISION = "_hp"
