@@ -1,9 +1,9 @@
-"""Quant layers and quantised weights in a patched Caffe, through pycaffe: PYTHONPATH and GFPQ as in caffe_case.py."""
+"""Quant layers and quantised weights in a patched Caffe, through pycaffe: PYTHONPATH and GFPQ as in support/caffe_case.py."""
 
 import pathlib
 import unittest
 
-from caffe_case import CaffeCase
+from support.caffe_case import CaffeCase
 
 import numpy as np
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import unittest
 
-from tool_case import DATA_LAYERS, ENVIRONMENT, LOSS_LAYERS, SCRIPTS, ToolCase, train
+from support.tool_case import DATA_LAYERS, ENVIRONMENT, LOSS_LAYERS, SCRIPTS, ToolCase, train
 
 import numpy as np
 

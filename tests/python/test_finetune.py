@@ -14,7 +14,7 @@ import unittest
 
 from quantkit import model, quantised_net
 
-from tool_case import DATA_LAYERS, ENVIRONMENT, LOSS_LAYERS, SCRIPTS, ToolCase, train
+from support.tool_case import DATA_LAYERS, ENVIRONMENT, LOSS_LAYERS, SCRIPTS, ToolCase, train
 
 import numpy as np
 

@@ -1,11 +1,11 @@
-"""`gfpq model` compared with a patched Caffe: PYTHONPATH and GFPQ as in caffe_case.py."""
+"""`gfpq model` compared with a patched Caffe: PYTHONPATH and GFPQ as in support/caffe_case.py."""
 
 import json
 import pathlib
 import re
 import unittest
 
-from caffe_case import CaffeCase
+from support.caffe_case import CaffeCase
 
 import numpy as np
 

@@ -36,7 +36,7 @@ def bits_of_weights(net):
 
 
 def train(library, param, bits, iterations, seed, overwrite):
-    """Trains once, and returns the mean loss over the last tenth, the figures, these as text, and the share of changed codes.
+    """Trains once. Returns the mean loss over the last tenth, the figures, these as text, and the share of new codes.
 
     With `overwrite`, the weights are replaced by their quantised values before each iteration.
     """

@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits  # noqa: E402
 
 import caffe  # noqa: E402
 
-SCRIPTS = pathlib.Path(__file__).resolve().parents[2] / "scripts"
+SCRIPTS = pathlib.Path(__file__).resolve().parents[3] / "scripts"
 # The tools run in other folders, so the path of gfpq must be absolute. They get their modules from SCRIPTS.
 ENVIRONMENT = {**os.environ, "GFPQ": os.path.abspath(os.environ["GFPQ"]),
                "PYTHONPATH": str(pathlib.Path(caffe.__file__).resolve().parents[1])}
