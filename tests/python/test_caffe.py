@@ -1,4 +1,4 @@
-"""Quant layers and quantised weights in a patched Caffe, through pycaffe: PYTHONPATH and GFPQ as in support/caffe_case.py."""
+"""Quant layers and quantised weights in pycaffe of a patched Caffe: PYTHONPATH and GFPQ as in support/caffe_case.py."""
 
 import pathlib
 import unittest
