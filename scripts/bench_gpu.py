@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""The GPU quantiser's throughput beside the card's own device-to-device copy.
+"""Measures the GPU quantiser's throughput, and compares it with a device-to-device copy on the same GPU.
 
-Bytes moved: INIT reads a tensor twice and writes it once, APPLY_ONLY reads and writes it once, as the copy does.
+The bytes that count: INIT reads a tensor twice and writes it once; APPLY_ONLY and the copy read and write it once.
 Usage: scripts/bench_gpu.py [--count N] [--library LIBGFPQ_GPU.so.1]
 """
 
@@ -12,14 +12,16 @@ import sys
 import numpy as np
 
 import gfpq
-import gpu
+from checks import gpu
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=1 << 28, help="values (default 2^28: far more than any cache)")
-    parser.add_argument("--repeat", type=int, default=20)
-    parser.add_argument("--library", default=str(gfpq.default_path()).replace("libgfpq.so", "libgfpq_gpu.so"))
+    parser.add_argument("--count", type=int, default=1 << 28,
+                        help="number of float32 values; half as many float64 values (default: 2^28, above any cache)")
+    parser.add_argument("--repeat", type=int, default=20, help="measurements for each median (default: 20)")
+    parser.add_argument("--library", default=str(gfpq.default_path()).replace("libgfpq.so", "libgfpq_gpu.so"),
+                        help="libgfpq_gpu.so.1 (default: beside GFPQ_LIB, or the one that scripts/package.sh built)")
     options = parser.parse_args()
     try:
         device = gpu.Gpu()
@@ -34,17 +36,21 @@ def main():
     for dtype in (np.dtype(np.float32), np.dtype(np.float64)):
         count, size = options.count * 4 // dtype.itemsize, dtype.itemsize
         source, to = device.allocate(count * size), device.allocate(count * size)
+        # The tensor is filled with copies of one piece of random data.
         piece = rng.standard_normal(1 << 20).astype(dtype)
         for start in range(0, count, len(piece)):
             part = piece[: count - start]
             device.call("cuMemcpyHtoD_v2", ctypes.c_uint64(source.address + start * size),
                         ctypes.c_void_p(part.ctypes.data), ctypes.c_size_t(part.nbytes))
+
         span = device.put(np.zeros(2, dtype))
         copy = 2 * count * size / device.seconds(lambda: device.copy(to.address, source.address, count * size),
                                                  options.repeat)
         print(f"| {dtype} | | copy | {copy / 1e9:.0f} | |")
+
         for bits in (8, 16):
             param = gfpq.Param(mode=gfpq.APPLY_ONLY)
+            # A fixed range for normally distributed values.
             param.delta = -90 if bits == 8 else -1200
             span.set(np.zeros(2, dtype))
             calls = {

@@ -1,13 +1,13 @@
 #!/usr/bin/python3
-"""Says where a network's accuracy goes when the NNIE computes it: which layers, why, and what 16 bits would win.
+"""Reports where a network loses accuracy on the NNIE: in which layers, why, and what 16 bits would improve.
 
     diagnose.py train_val.prototxt model.caffemodel -o OUT [--caffe ~/caffe]
     diagnose.py deploy.prototxt model.caffemodel --data images.npy -o OUT
 
-The net may be the float one or one with Quant layers; a retrained model comes with its own ranges. Data come from the
-net's own data layers in phase TEST, run where `caffe test` finds them, or, for a net with Input layers, from an .npy,
-.npz or HDF5 file with an array of the net's shape, preprocessed as the net wants it. OUT gets report.html, which needs
-no other file, and report.json.
+The net may be the float one or one with Quant layers; a retrained model contains its ranges. The data come from the
+net's own data layers in phase TEST; run the tool in the folder where `caffe test` finds them. For a net with Input
+layers they come from an .npy, .npz or HDF5 file with an array of the net's shape, preprocessed for the net. The results
+are written to OUT/report.html, which needs no other file, and OUT/report.json.
 """
 
 import argparse
@@ -17,8 +17,8 @@ import sys
 import gfpq as quantiser
 from tqdm import tqdm
 
-from quantkit import guard, model, quantised, tree
-from quantkit.guard import Problem
+from quantkit import caffe_tree, child_process, model, quantised_net
+from quantkit.child_process import Problem
 
 
 def parse_arguments():
@@ -29,19 +29,20 @@ def parse_arguments():
     parser.add_argument("-o", "--out", type=pathlib.Path, required=True, help="folder for the report")
     parser.add_argument("--data", type=pathlib.Path, metavar="FILE", help="input for a net with Input layers")
     parser.add_argument("--batches", type=int, metavar="N",
-                        help="batches to look at (4, or as many as hold 64 samples)")
+                        help="number of batches to use (default: 4, or enough for 64 samples)")
     parser.add_argument("--output", metavar="BLOB",
-                        help="the blob whose error counts (what the Accuracy or loss layer reads, or the last)")
-    parser.add_argument("--solver", type=pathlib.Path, help="check the training that this solver would do, too")
-    parser.add_argument("--bits", type=int, choices=(8, 16), help="for a float net: width of the NNIE's numbers (8)")
+                        help="the blob whose error is measured (default: the one read by the Accuracy or loss layer)")
+    parser.add_argument("--solver", type=pathlib.Path, help="also check the training that this solver would do")
+    parser.add_argument("--bits", type=int, choices=(8, 16),
+                        help="for a float net: width of the NNIE's numbers (default: 8)")
     parser.add_argument("--sixteen", action="append", default=[], metavar="GLOB",
                         help="for a float net: layers to compute in 16 bit")
     parser.add_argument("--exclude", action="append", default=[], metavar="GLOB",
-                        help="for a float net: layers to leave float")
-    tree.add_arguments(parser)
+                        help="for a float net: layers to keep in float")
+    caffe_tree.add_arguments(parser)
     arguments = parser.parse_args()
     if arguments.batches is not None and arguments.batches < 1:
-        parser.error("--batches: at least 1")
+        parser.error("--batches must be at least 1")
     return arguments
 
 
@@ -60,13 +61,13 @@ def read_arrays(path):
         raise Problem(f"{path}: {error}") from None
 
 
-def quantised_net(caffe, gfpq, arguments):
-    """The net with Quant layers, and its file: the user's own, or one made of it."""
+def net_with_quant_layers(caffe, gfpq, arguments):
+    """Returns the NetParameter with Quant layers and its file: the user's file, or one made from it in OUT."""
     pb2 = caffe.proto.caffe_pb2
     net = model.read_text(arguments.net, pb2.NetParameter())
     if not net.layer:
-        raise Problem(f"{arguments.net}: no layers in it" + (
-            ": Caffe's old form; run upgrade_net_proto_text on it" if net.layers else ""))
+        raise Problem(f"{arguments.net}: no layers in this file" + (
+            " but those of Caffe's old form: run upgrade_net_proto_text on it" if net.layers else ""))
     options = [f"--bits={arguments.bits}"] if arguments.bits else []
     options += [f"--{name}={glob}" for name in ("sixteen", "exclude") for glob in getattr(arguments, name)]
     file = arguments.net
@@ -75,40 +76,42 @@ def quantised_net(caffe, gfpq, arguments):
             raise Problem(f"{arguments.net} has Quant layers: {options[0].split('=')[0]} is for float nets")
     else:
         file = arguments.out / "quantised.prototxt"
-        quantised.quantise(caffe, gfpq, arguments.net, file, options)
+        quantised_net.quantise(caffe, gfpq, arguments.net, file, options)
         model.read_text(file, net := pb2.NetParameter())
     if not net.HasField("weight_quant_param"):
-        # Trained with float weights, it still runs with quantised ones.
+        # The net was trained with float weights, but the NNIE will quantise them.
         net.weight_quant_param.quant_bits = next(l.quant_param.quant_bits for l in net.layer if l.type == "Quant")
     return net, file
 
 
 def library_of(caffe):
-    """The quantiser that this Caffe itself uses."""
+    """The quantiser library that this Caffe uses."""
     root = pathlib.Path(caffe.__file__).resolve().parents[2]
     for folder in ("GFPQLibs/lib", "build/lib"):
         for name in ("libgfpq.so.1", "libgfpq_gpu.so.1"):
             if (root / folder / name).exists():
                 return quantiser.Library(root / folder / name)
-    raise Problem(f"{root} has no GFPQLibs/lib/libgfpq.so.1")
+    raise Problem(f"{root} has no GFPQLibs/lib/libgfpq.so.1: run `gfpq patch apply {root}`")
 
 
 def work(arguments):
-    caffe = tree.load_caffe(arguments.caffe, arguments.gpu)
+    """Makes the diagnosis, in the child process; returns the exit code."""
+    caffe = caffe_tree.load_caffe(arguments.caffe, arguments.gpu)
     from quantkit.diagnosis import checks, features, report, sensitivity
-    from quantkit.diagnosis.subject import Subject
+    from quantkit.diagnosis.variants import Subject
 
-    gfpq = tree.find_gfpq(arguments.gfpq)
+    gfpq = caffe_tree.find_gfpq(arguments.gfpq)
     scratch = arguments.out.resolve() / "work"
     scratch.mkdir(parents=True, exist_ok=True)
+
     weights = model.Model(caffe, arguments.weights)
-    net, file = quantised_net(caffe, gfpq, arguments)
+    net, file = net_with_quant_layers(caffe, gfpq, arguments)
     findings = checks.check_net(gfpq, file) + checks.check_frozen(net) + checks.check_model(weights, net)
     findings += checks.check_folding(net, arguments.net)
     if any(finding.level == "error" for finding in findings):
         for finding in findings:
             print(f"{finding.level}: {finding.text}", file=sys.stderr)
-        raise Problem(f"{arguments.net} with {arguments.weights} cannot be right: see above")
+        raise Problem(f"{arguments.net} with {arguments.weights} has the errors above: correct them first")
 
     subject = Subject(caffe, net, arguments.weights.resolve(), scratch)
     subject.read_batches(read_arrays(arguments.data) if arguments.data else {}, arguments.batches)
@@ -134,15 +137,17 @@ def work(arguments):
         if arguments.solver:
             findings += checks.check_training(caffe, arguments.solver, weights, scratch, bar.update)
         bar.update(bar.total - bar.n)
+
     if not arguments.solver:
-        findings.append(checks.Finding("note", "no --solver given: the training itself was not checked"))
+        findings.append(checks.Finding("note", "no --solver given: the training was not checked"))
     if not any(finding.level in ("warning", "error") for finding in findings):
-        findings.insert(0, checks.Finding("ok", "nothing wrong with the net and the model"))
+        findings.insert(0, checks.Finding("ok", "no faults found in the net and the model"))
+
     about = {
         "net": str(arguments.net), "weights": str(arguments.weights), "samples": subject.samples,
         "batches": len(subject.batches),
-        "ranges": "Ranges come with the model." if not found else
-                  f"{found} of {len(subject.origin)} ranges were taken from these samples.",
+        "ranges": "The ranges come with the model." if not found else
+                  f"{found} of {len(subject.origin)} ranges were measured on these samples.",
     }
     diagnosis = report.Diagnosis(subject, judge, modes, layers, ranked, tried,
                                  sensitivity.advise(judge, modes["data and weights"], tried, ranked), findings, about)
@@ -154,7 +159,7 @@ def work(arguments):
 
 def main():
     arguments = parse_arguments()
-    sys.exit(guard.run(lambda: work(arguments), arguments.out / "caffe.log"))
+    sys.exit(child_process.run(lambda: work(arguments), arguments.out / "caffe.log"))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Shows the CUDA toolkit, the GPUs, and the -gencode options that nvcc needs for them.
+# Prints the CUDA toolkit, the GPUs, and the -gencode options that nvcc needs for these GPUs.
 # Usage: scripts/get_gpu_version.sh
 set -euo pipefail
 
@@ -7,14 +7,15 @@ nvcc=$(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2> /dev/null || true)
 known=
 if [ -n "$nvcc" ]; then
   echo "CUDA toolkit: $("$nvcc" --version | sed -n 's/.*release \([0-9.]*\).*/\1/p') ($nvcc)"
-  # CUDA before 11 has no such option.
+  # nvcc has had this option since CUDA 11; without it the list stays empty.
   known=$("$nvcc" --list-gpu-arch 2> /dev/null | sed -n 's/^compute_\([0-9]*\)$/\1/p' | sort -n || true)
 else
-  echo "CUDA toolkit: none (no nvcc on the path, nor in /usr/local/cuda); the GFPQ library needs none, Caffe's GPU build does"
+  echo "CUDA toolkit: none (no nvcc on the path, nor in /usr/local/cuda);" \
+    "the GFPQ library needs none, Caffe's GPU build does"
 fi
 
-# Lines of index, name, compute capability, driver. What nvidia-smi complains of it writes where its answer belongs, and
-# that of drivers before 510 does not know compute_cap: the library's own look at the driver does.
+# Lines of: index, name, compute capability, driver. nvidia-smi prints its errors on standard output too, so only lines
+# with a compute capability count. Drivers before 510 do not know the field compute_cap; `gfpq info` works with them.
 if ! gpus=$(nvidia-smi --query-gpu=index,name,compute_cap,driver_version --format=csv,noheader 2> /dev/null); then
   gpus=
 fi
@@ -27,8 +28,10 @@ fi
 
 if [ -z "$gpus" ]; then
   echo "GPU: none that nvidia-smi or gfpq shows"
+  # One option for each architecture of nvcc.
   numbers=$known
 else
+  # shellcheck disable=SC2001
   while IFS=, read -r index name capability driver; do
     echo "GPU $index:${name}, compute capability${capability}${driver:+, driver$driver}"
   done <<< "$(sed 's/, $//' <<< "$gpus")"

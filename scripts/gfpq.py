@@ -1,10 +1,10 @@
 """The GFPQ quantiser for NumPy arrays, through the library's own interface (ctypes, nothing to build).
 
     import gfpq
-    y, delta = gfpq.quantise(x, bits=8)              # range from the data
-    y, delta = gfpq.quantise(x, bits=8, delta=-77)   # that range
+    y, delta = gfpq.quantise(x, bits=8)              # with the range of the data
+    y, delta = gfpq.quantise(x, bits=8, delta=-77)   # with the range that this delta stands for
 
-The library is libgfpq.so.1 of GFPQLibs: the one GFPQ_LIB names, or the build's own.
+The library is the libgfpq.so.1 that the environment variable GFPQ_LIB names, or the one that scripts/package.sh built.
 """
 
 import ctypes
@@ -13,6 +13,7 @@ import pathlib
 
 import numpy as np
 
+# Modes: take the range from the data, widen the given range for the data, use the given range unchanged.
 INIT, UPDATE, APPLY_ONLY = 0, 1, 2
 ERRORS = {
     0xFFFF0000: "internal error",
@@ -25,12 +26,13 @@ ERRORS = {
 
 
 class Param(ctypes.Structure):
-    """A tensor's scale as the library keeps it."""
+    """The library's GFPQ_PARAM_ST: a mode, and a buffer that holds the range as delta with its check words."""
 
     _fields_ = [("mode", ctypes.c_uint), ("buf", ctypes.c_ubyte * 16)]
 
     @property
     def delta(self):
+        """The range: its smallest magnitude is 2^(delta/16) in 8 bits, 2^(delta/128) in 16."""
         return int.from_bytes(self.buf[4:8], "little", signed=True)
 
     @delta.setter
@@ -43,7 +45,7 @@ class Param(ctypes.Structure):
 
 
 class Library:
-    """libgfpq.so.1, the project's or the vendor's."""
+    """A libgfpq.so.1, this project's or the vendor's."""
 
     def __init__(self, path):
         library = ctypes.CDLL(str(path))
@@ -55,7 +57,7 @@ class Library:
             self._calls[np.dtype(dtype)] = call
 
     def call(self, data, bits, param):
-        """Quantises a contiguous float32 or float64 array in place."""
+        """Quantises a contiguous float32 or float64 array in place, and updates `param`. Errors are exceptions."""
         if data.dtype not in self._calls or not data.flags.c_contiguous or not data.flags.writeable:
             raise TypeError("data must be a writeable, contiguous float32 or float64 array")
         code = self._calls[data.dtype](data.ctypes.data, data.size, bits, ctypes.byref(param))
@@ -63,7 +65,7 @@ class Library:
             raise ValueError(f"GFPQ error {code:#010x}: {ERRORS.get(code, 'unknown error')}")
 
     def quantise(self, array, bits=8, delta=None):
-        """A quantised copy of an array, and the delta it was quantised with: that given, or the data's own."""
+        """Returns a quantised copy of the array, and its delta: the given one, or that of the data."""
         array = np.asarray(array)
         dtype = array.dtype if array.dtype in self._calls else np.float32
         data = np.array(array, dtype=dtype, order="C")
@@ -75,7 +77,7 @@ class Library:
 
 
 def default_path():
-    """GFPQ_LIB, or the library that scripts/package.sh made."""
+    """The path in GFPQ_LIB, or that of the library that scripts/package.sh built."""
     build = pathlib.Path(__file__).resolve().parent.parent / "target/dist/GFPQLibs/lib/libgfpq.so.1"
     return os.environ.get("GFPQ_LIB", build)
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the library as the vendor ships it, in OUT:
+# Builds the library and packages it in OUT in the vendor's layout:
 #   GFPQLibs/include/gfpq{,_ext}.hpp, GFPQLibs/lib/libgfpq{,_gpu}.{a,so*}, GFPQLibs/sample/, GFPQLibs.tgz, caffe_patch.tgz
 # Usage: scripts/package.sh [OUT=target/dist]
 set -euo pipefail
@@ -17,8 +17,9 @@ mkdir -p "$out/GFPQLibs/include" "$out/GFPQLibs/lib"
 cp templates/GFPQLibs/include/*.hpp "$out/GFPQLibs/include/"
 cp -r scripts/sample "$out/GFPQLibs/sample"
 
-# One object serves both names: a program links gfpq, or gfpq_gpu where it passes GPU memory. It holds what the
-# interface needs of the Rust archive, and shows the interface alone, so that it meets no other Rust library's symbols.
+# Both libraries are made of one object; a program links gfpq, or gfpq_gpu if it passes GPU memory. The object holds only
+# what the C++ interface needs of the Rust archive and exports only that interface, so that its symbols cannot clash with
+# those of another Rust library.
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 mapfile -t symbols < src/ffi/symbols.txt

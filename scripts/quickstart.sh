@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # From a plain Caffe to a retrained, quantised network: builds this project, patches and builds Caffe, trains LeNet on
-# handwritten digits and prints what quantisation costs before and after retraining. Run again, it reuses what is built.
+# handwritten digits and prints what quantisation costs before and after retraining. A second run reuses what is built.
 # Usage: scripts/quickstart.sh [--caffe DIR] [--seeds N]
-#   --caffe DIR   your own Caffe tree, which is patched in place; otherwise BVLC's is fetched into target/caffe
+#   --caffe DIR   your own Caffe tree, which is patched in place; without it, BVLC's is downloaded into target/caffe
 set -euo pipefail
 
 caffe=
@@ -15,6 +15,7 @@ while [ $# -gt 0 ]; do
     *) echo "quickstart.sh: unknown argument $1 (see --help)" >&2; exit 2 ;;
   esac
 done
+
 cd "$(dirname "$0")/.."
 python=${PYTHON:-/usr/bin/python3}
 target=${CARGO_TARGET_DIR:-target}
@@ -22,23 +23,30 @@ gfpq=$target/release/gfpq
 
 step() { printf '\n== %s\n' "$*"; }
 
-command -v cargo > /dev/null || { echo "quickstart.sh: no Rust toolchain: install cargo and rustc 1.89 or later" >&2; exit 1; }
+command -v cargo > /dev/null || {
+  echo "quickstart.sh: no Rust toolchain: install cargo and rustc 1.89 or later" >&2
+  exit 1
+}
 step "1/5 Packages that Caffe's build needs"
 scripts/setup.sh
+
 step "2/5 The quantiser and the patch"
 scripts/package.sh
+
 step "3/5 Caffe"
 if [ -z "$caffe" ]; then
   caffe=$target/caffe
-  scripts/get_caffe.sh "$caffe"
+  scripts/fetch/get_caffe.sh "$caffe"
 fi
 applied=$("$gfpq" patch apply "$caffe")
 echo "$applied"
+
 step "4/5 make pycaffe (a few minutes the first time)"
 if [[ $applied != *"already patched"* ]] || [ ! -e "$caffe/python/caffe/_caffe.so" ]; then
   make -C "$caffe" clean
 fi
-scripts/build_caffe.sh "$caffe" pycaffe
+scripts/build/build_caffe.sh "$caffe" pycaffe
+
 step "5/5 LeNet on handwritten digits: float, quantised, retrained ($seeds seeds)"
 PYTHONPATH=$caffe/python OPENBLAS_NUM_THREADS=${OPENBLAS_NUM_THREADS:-1} "$python" scripts/sample/digits/digits.py \
   "$target/quickstart" --gfpq "$gfpq" --examples lenet --seeds "$seeds"

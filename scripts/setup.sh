@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Installs what building Caffe and running the scripts takes from Debian's packages; what is there is left alone.
-# Usage: scripts/setup.sh [PACKAGE…]      further packages to install along with them
+# Installs the Debian packages that building Caffe and running the scripts need. Does nothing if all are installed.
+# Usage: scripts/setup.sh [PACKAGE…]      installs these packages too
 set -euo pipefail
 
 packages=(
   build-essential ca-certificates dpkg-dev patch
   libboost-filesystem-dev libboost-python-dev libboost-regex-dev libboost-system-dev libboost-thread-dev
   libgflags-dev libgoogle-glog-dev libhdf5-dev libopenblas-dev libprotobuf-dev protobuf-compiler
-  python3-dev python3-h5py python3-lib2to3 python3-matplotlib python3-numpy python3-pip python3-protobuf python3-skimage python3-sklearn python3-six python3-tqdm
+  python3-dev python3-h5py python3-lib2to3 python3-matplotlib python3-numpy python3-pip python3-protobuf
+  python3-skimage python3-sklearn python3-six python3-tqdm
   "$@"
 )
 missing=()
@@ -19,6 +20,7 @@ done
 if [ ${#missing[@]} -eq 0 ]; then
   exit 0
 fi
+
 if [ "$(id -u)" -ne 0 ]; then
   echo "setup.sh: as root, run: apt-get install --no-install-recommends ${missing[*]}" >&2
   exit 1

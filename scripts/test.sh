@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Installs what the tests need and runs all of them: the Rust tests, the vendor's library beside ours, the Python tests,
-# and a real Caffe, patched, built (once more for GPUs), tested, trained and given back. About half an hour on two cores.
-# Usage: scripts/test.sh [NAME…]      only the steps of these names (see the last lines of this file)
+# Installs what the tests need and runs all of them: the Rust tests, the comparison with the vendor's library, the Python
+# tests, and a real Caffe that is patched, built (also for GPUs), tested, trained and restored. About half an hour on two
+# cores.
+# Usage: scripts/test.sh [NAME…]      runs only these steps; their names are in the last lines of this file
 set -uo pipefail
 
 cd "$(dirname "$0")/.."
@@ -13,7 +14,8 @@ passed=0
 failed=()
 wanted=("$@")
 
-# Runs a step, and goes on after one that fails.
+# Runs a step; a failure is counted, and the next step runs all the same.
+# Usage: step NAME COMMAND…
 step() {
   local name=$1
   shift
@@ -22,8 +24,9 @@ step() {
   fi
   printf '\n== %s\n' "$name"
   local start=$SECONDS
-  # Not in the condition itself, where bash ignores -e.
+  # As the condition of the `if`, the subshell would ignore -e.
   (set -e; "$@")
+  # shellcheck disable=SC2181
   if [ $? -eq 0 ]; then
     passed=$((passed + 1))
     echo "ok: $name, $((SECONDS - start)) s"
@@ -40,9 +43,9 @@ rust_style() {
 
 rust_tests() { cargo test --release; }
 
-# The kernels: every float32 pattern on the host, every architecture of every NVRTC and ptxas.
+# The CUDA kernels: all float32 patterns on the host, and every architecture that each NVRTC and ptxas compiles for.
 gpu_kernels() {
-  GFPQ_NVRTC=$(scripts/nvrtc.sh)
+  GFPQ_NVRTC=$(scripts/fetch/nvrtc.sh)
   export GFPQ_NVRTC
   cargo test --release --test cuda -- --include-ignored --nocapture
 }
@@ -54,13 +57,13 @@ vendor_library() {
 }
 
 stock_caffe() {
-  scripts/get_caffe.sh "$target/test/stock"
-  scripts/check_tree.sh "$target/test/stock"
+  scripts/fetch/get_caffe.sh "$target/test/stock"
+  scripts/checks/check_tree.sh "$target/test/stock"
 }
 
 prototxts() {
-  scripts/get_prototxts.sh "$target/test/forks"
-  "$python" scripts/prototxt_trees.py "$target/test/stock" "$target/test/forks"
+  scripts/fetch/get_prototxts.sh "$target/test/forks"
+  "$python" scripts/checks/prototxt_trees.py "$target/test/stock" "$target/test/forks"
 }
 
 build_caffe() {
@@ -68,24 +71,27 @@ build_caffe() {
   cp -a "$target/test/stock" "$caffe"
   "$gfpq" patch apply "$caffe"
   make -C "$caffe" clean > /dev/null
-  scripts/build_caffe.sh "$caffe" pycaffe
+  scripts/build/build_caffe.sh "$caffe" pycaffe
 }
 
-# Our gtests, and those of Caffe's own that the patched files could break.
+# The patch's gtests, and those of Caffe's own gtests that its edits could break.
 gtests() {
   local bins=() name
   for name in quant_layer weight_quantizer batch_norm_folding net protobuf; do
     bins+=(".build_release/test/test_$name.testbin")
   done
-  scripts/build_caffe.sh "$caffe" "${bins[@]}"
+  scripts/build/build_caffe.sh "$caffe" "${bins[@]}"
   for name in "${bins[@]}"; do
-    "$caffe/$name" --gtest_filter='-*GPU*' > "$target/test/gtest.log" 2>&1 || { tail -n 40 "$target/test/gtest.log"; false; }
+    "$caffe/$name" --gtest_filter='-*GPU*' > "$target/test/gtest.log" 2>&1 || {
+      tail -n 40 "$target/test/gtest.log"
+      false
+    }
     tail -n 1 "$target/test/gtest.log"
   done
 }
 
 nets_in_caffe() {
-  PYTHONPATH=$caffe/python OPENBLAS_NUM_THREADS=1 "$python" scripts/prototxt_caffe.py --gfpq "$gfpq" \
+  PYTHONPATH=$caffe/python OPENBLAS_NUM_THREADS=1 "$python" scripts/checks/prototxt_caffe.py --gfpq "$gfpq" \
     "$target/test/stock" "$target/test/forks"
 }
 
@@ -94,7 +100,7 @@ python_tests() {
     "$python" -m unittest discover -s tests/python -v
 }
 
-# One that plain quantisation leaves alone, and one that it ruins.
+# One example that keeps its accuracy when it is quantised, and one that loses it.
 short_training() {
   PYTHONPATH=$caffe/python OPENBLAS_NUM_THREADS=1 "$python" scripts/sample/digits/digits.py "$target/test/digits" \
     --gfpq "$gfpq" --examples lenet motion --seeds 1
@@ -107,13 +113,14 @@ for row in json.load(open(sys.argv[1]))["results"]:
 EOF
 }
 
-# A tree with the compatibility edits alone trains as the patched one does with quantisation off.
+# A Caffe with only the compatibility edits must train exactly as the patched one does with quantisation off.
 same_training() {
-  scripts/compat_tree.sh "$target/test/stock" "$target/test/plain"
-  scripts/build_caffe.sh "$target/test/plain" pycaffe
-  "$python" scripts/same_training.py "$target/test/plain" "$caffe" --gfpq "$gfpq"
+  scripts/checks/compat_tree.sh "$target/test/stock" "$target/test/plain"
+  scripts/build/build_caffe.sh "$target/test/plain" pycaffe
+  "$python" scripts/checks/same_training.py "$target/test/plain" "$caffe" --gfpq "$gfpq"
 }
 
+# `gfpq patch revert` must restore the tree byte for byte, once the files that make and Python wrote are gone.
 give_back() {
   make -C "$caffe" clean > /dev/null
   find "$caffe/python" -name __pycache__ -prune -exec rm -rf {} +
@@ -129,7 +136,7 @@ step gpu_kernels gpu_kernels
 step vendor_library vendor_library
 step swap tests/swap/run.sh
 step stock_caffe stock_caffe
-step lint scripts/lint.sh "$target/test/stock"
+step lint scripts/checks/lint.sh "$target/test/stock"
 step prototxts prototxts
 step build_caffe build_caffe
 step gtests gtests

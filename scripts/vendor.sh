@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fetches the vendor's library, the tests' and benchmarks' oracle, from its package on PyPI and prints its path.
+# Downloads the vendor's library from its package on PyPI and prints its path. Tests and benchmarks compare with it.
 # Needs pip (scripts/setup.sh installs it). Usage: export GFPQ_VENDOR_LIB=$(scripts/vendor.sh)
 set -euo pipefail
 

@@ -1,1 +1,4 @@
-"""What finetune.py and diagnose.py share: a patched Caffe, nets and models as they are on disk, and as they run."""
+"""What finetune.py and diagnose.py share: the patched Caffe, files of nets and models, calibration and evaluation.
+
+`training` and `diagnosis` build on the modules of this folder, and `diagnosis` also on `training`.
+"""

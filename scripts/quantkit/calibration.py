@@ -1,38 +1,43 @@
-"""What training data say of the net as it is deployed: the ranges for its Quant layers, and its loss."""
+"""Measures a net on training data with its layers as in deployment: the Quant layers' ranges, and the loss."""
 
 import ctypes
 
-from . import model, training
+from . import evaluation, model
 
 
 def seed_everything(caffe, seed):
-    """Seeds Caffe, and the C library, whose random numbers HDF5Data shuffles with."""
+    """Seeds Caffe's random numbers, and those of the C library, which HDF5Data shuffles with."""
     caffe.set_random_seed(seed)
     ctypes.CDLL(None).srand(seed)
 
 
 def deployed_loss(caffe, net, weights, batches, file, seed):
-    """The train net's mean loss over training batches, the same for the same seed, with all layers as in TEST."""
-    still = type(net)()
-    still.CopyFrom(net)
-    for layer in still.layer:
+    """The train net's mean loss over `batches` training batches, with every layer as in TEST.
+
+    `file` is where the net's prototxt is written. The same seed gives the same loss.
+    """
+    deployed = type(net)()
+    deployed.CopyFrom(net)
+    for layer in deployed.layer:
         layer.phase = caffe.TEST
     seed_everything(caffe, seed)
-    built = model.build(caffe, still, file)
+    built = model.build(caffe, deployed, file)
     built.copy_from(str(weights))
+
     total = 0.0
     for _ in range(batches):
         built.forward()
-        total += training.loss_of(built)
+        total += evaluation.loss_of(built)
     return total / batches
 
 
 def calibration_net(caffe, net):
-    """The float net, with Quant layers beside it that find their ranges; all other layers behave as in TEST.
+    """The net that finds the ranges: it computes in float, and its Quant layers only look at the data.
 
-    Dropout passes everything through, BatchNorm uses (and keeps) its statistics, images are not mirrored: a range is
-    then that of what the chip would see if it computed in float. One taken behind quantised layers is another, and
-    where quantisation ruins a net, a wrong one: it may be too wide, and training never narrows it.
+    All other layers behave as in TEST: Dropout passes everything through, BatchNorm uses its stored statistics, images
+    are not mirrored. The ranges are therefore those of the data that the chip would compute in float. Ranges of data
+    that earlier layers have quantised would differ; where quantisation damages a net they may be too wide, and training
+    never narrows a range.
     """
     pb2 = caffe.proto.caffe_pb2
     out = pb2.NetParameter()
@@ -46,7 +51,7 @@ def calibration_net(caffe, net):
         if layer.type == "Quant" and layer.quant_param.quant_en:
             own.phase = pb2.TRAIN
             own.top[:] = [f"{top}/range" for top in layer.top]
-            # What reads the Quant layer reads this copy of its input.
+            # The readers of the Quant layer read this float copy of its input instead.
             copy = out.layer.add()
             copy.CopyFrom(layer)
             copy.name = f"{layer.name}/float"
@@ -56,10 +61,10 @@ def calibration_net(caffe, net):
 
 
 def calibrate(caffe, net, weights, batches, out, seed, progress):
-    """Runs the train net's data through it and writes the model, ranges included, to the file `out`.
+    """Sets the ranges from `batches` batches of training data, and writes the model with them to the file `out`.
 
-    `net` is the NetParameter of a quantised train net, its state included. Ranges that `weights` may hold count for
-    nothing. Calls progress() after each batch.
+    `net` is the NetParameter of a quantised train net, with its state. `weights` is the caffemodel to start from; its
+    ranges are ignored. Calls progress() after each batch.
     """
     seed_everything(caffe, seed)
     built = model.build(caffe, calibration_net(caffe, net), out.with_name("calibration.prototxt"))
@@ -67,9 +72,11 @@ def calibrate(caffe, net, weights, batches, out, seed, progress):
     for layer, blobs in built.params.items():
         if built.layer_dict[layer].type == "Quant":
             blobs[0].data[...] = 0
+
     for _ in range(batches):
         built.forward()
         progress()
+
     part = out.with_name(out.name + ".part")
     built.save(str(part))
     part.replace(out)

@@ -1,28 +1,32 @@
-"""What a solver's test nets say about a model."""
+"""The figures that test nets give for a model: accuracies and losses."""
 
 import numpy as np
 
-# An accuracy for more classes than these is not followed class by class.
+# Accuracies by class are reported for nets with at most this many classes.
 MOST_CLASSES = 16
 
 
 class Output:
-    """One figure of a test net: its label, and whether it is an accuracy."""
+    """One figure of a test net: its label, and whether it is an accuracy (from 0 to 1)."""
 
     def __init__(self, label, is_accuracy):
         self.label = label
         self.is_accuracy = is_accuracy
 
     def show(self, value):
+        """The value as text: an accuracy in percent, or a loss."""
         return f"{100 * value:.2f}%" if self.is_accuracy else f"{value:.5g}"
 
     def lost(self, before, after):
-        """What quantisation took, as a text: points of accuracy, or growth of a loss."""
+        """What was lost from `before` to `after`, as text: percentage points of accuracy, or the growth of a loss."""
         return f"{100 * (before - after):+.2f}%" if self.is_accuracy else f"{after - before:+.5g}"
 
 
 def _figures(net):
-    """(blob, index, is_accuracy) for each figure that the net puts out: single numbers, and accuracies by class."""
+    """Yields (blob, index in the blob, is_accuracy) for each figure among the net's outputs.
+
+    Figures are outputs with one number, and the accuracies by class.
+    """
     made_by = {}
     for index, layer in enumerate(net.layers):
         for top in net._top_ids(index):
@@ -35,7 +39,7 @@ def _figures(net):
 
 
 def outputs(nets):
-    """The figures of test nets, in the order in which evaluate() gives their values."""
+    """An Output for each figure of the test nets, in the order of evaluate()'s values."""
     result = []
     for number, net in enumerate(nets):
         for blob, index, is_accuracy in _figures(net):
@@ -45,12 +49,17 @@ def outputs(nets):
 
 
 def figures(net):
-    """The figures of the net's last forward pass."""
+    """The values of the net's figures after its last forward pass."""
     return [float(net.blobs[blob].data.flat[index]) for blob, index, _ in _figures(net)]
 
 
+def loss_of(net):
+    """The training loss of the net's last forward pass: the weighted sum of its loss blobs."""
+    return sum(weight * float(net.blobs[blob].data.sum()) for blob, weight in net.blob_loss_weights.items() if weight)
+
+
 def evaluate(nets, iterations):
-    """Means over each net's number of batches."""
+    """Runs each net for its number of batches, and returns the mean of each figure, net by net."""
     values = []
     for net, count in zip(nets, iterations):
         sums = 0.0

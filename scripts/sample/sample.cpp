@@ -1,4 +1,4 @@
-// Quantises 0…9 to 8 bits and prints them. Build it against GFPQLibs:
+// Quantises the numbers 0 to 9 to 8 bits and prints them. To build it, in this folder of GFPQLibs:
 //   g++ sample.cpp -I../include -L../lib -lgfpq -Wl,-rpath,'$ORIGIN/../lib' -o sample
 #include <stdio.h>
 

@@ -8,7 +8,7 @@ use crate::quant::{Bits, Format};
 pub const KERNELS: &str = include_str!("../../kernels/quantise.cu");
 /// The arithmetic they share with a host compiler.
 pub const ARITHMETIC: &str = include_str!("../../kernels/gfpq.cuh");
-/// The kernels compiled for the oldest GPUs, which every driver compiles on for the GPU at hand. `scripts/ptx.sh` makes it.
+/// The kernels compiled for the oldest GPUs; every driver compiles them on for its own GPU. scripts/build/ptx.sh makes it.
 pub const PTX: &str = include_str!("../../kernels/quantise.ptx");
 
 /// `gfpq_tables.cuh`, which the arithmetic includes: a struct for each width, with its numbers and tables.

@@ -1,4 +1,4 @@
-//! The kernels through every NVRTC and ptxas that scripts/nvrtc.sh fetches, for every architecture they know.
+//! The kernels through every NVRTC and ptxas that scripts/fetch/nvrtc.sh fetches, for every architecture they know.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,7 +18,7 @@ fn compilers() -> Vec<PathBuf> {
         .collect();
     folders.sort();
     if folders.is_empty() {
-        eprintln!("SKIPPED: no NVRTC here; scripts/nvrtc.sh fetches it from PyPI");
+        eprintln!("SKIPPED: no NVRTC here; scripts/fetch/nvrtc.sh fetches it from PyPI");
     }
     folders
 }
@@ -91,7 +91,7 @@ fn embedded_ptx_is_these_kernels_and_assembles_everywhere() {
     if env::var_os("GFPQ_WRITE_PTX").is_some() {
         fs::write(path, &ptx).unwrap();
     }
-    assert!(fs::read_to_string(path).unwrap() == ptx, "the kernels have changed: run scripts/ptx.sh");
+    assert!(fs::read_to_string(path).unwrap() == ptx, "the kernels have changed: run scripts/build/ptx.sh");
     for folder in compilers() {
         for &architecture in nvrtc(&folder).architectures().iter().filter(|&&number| number >= EMBEDDED) {
             registers(&assemble(&folder, ptx.as_bytes(), architecture));

@@ -1,19 +1,16 @@
-"""A patched Caffe through pycaffe: PYTHONPATH names its python folder, GFPQ the program gfpq."""
+"""Quant layers and quantised weights in pycaffe of a patched Caffe: PYTHONPATH and GFPQ as in support/caffe_case.py."""
 
-import os
 import pathlib
-import subprocess
-import tempfile
 import unittest
 
-os.environ.setdefault("GLOG_minloglevel", "2")
+from support.caffe_case import CaffeCase
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-import caffe  # noqa: E402
-import gfpq  # noqa: E402
+import caffe
+import gfpq
 
-# The vendor's guide has its Quant layer in these words.
+# The Quant layer as the vendor's guide writes it.
 GUIDE = """
 layer { name: 'data' type: 'Input' top: 'data' input_param { shape { dim: 2 dim: 5 } } }
 layer {
@@ -50,34 +47,25 @@ layer { name: "loss" type: "EuclideanLoss" bottom: "sum" bottom: "label" top: "l
 """
 
 
-class CaffeTest(unittest.TestCase):
+class CaffeTest(CaffeCase):
     def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.folder = pathlib.Path(folder.name)
-        caffe.set_mode_cpu()
-        caffe.set_random_seed(7)
+        super().setUp()
         self.images = np.random.default_rng(1).normal(size=(4, 3, 8, 8)).astype(np.float32)
 
-    def write(self, name, text):
-        path = self.folder / name
-        path.write_text(text)
-        return str(path)
-
     def prototxt(self, verb, source, *options):
-        out = str(self.folder / f"{verb}.prototxt")
-        command = [os.environ["GFPQ"], "prototxt", verb, source, "-o", out, *options]
-        subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+        """The path of the file that a `gfpq prototxt` command makes of the file `source`."""
+        out = self.path(f"{verb}.prototxt")
+        self.gfpq("prototxt", verb, source, "-o", out, *options)
         return out
 
-    def test_the_guides_snippet(self):
-        net = caffe.Net(self.write("guide.prototxt", GUIDE), caffe.TEST)
+    def test_the_quant_layer_of_the_vendors_guide_quantises_its_bottom(self):
+        net = caffe.Net(self.path("guide.prototxt", GUIDE), caffe.TEST)
         net.blobs["data"].data[...] = np.arange(10).reshape(2, 5)
         expected = gfpq.quantise(np.arange(10, dtype=np.float32))[0]
         np.testing.assert_array_equal(net.forward()["quant_layer_sample"].ravel(), expected)
 
-    def test_every_nnie_layer_sees_what_the_chip_sees(self):
-        source = self.write("float.prototxt", FLOAT)
+    def test_every_nnie_layer_reads_quantised_data(self):
+        source = self.path("float.prototxt", FLOAT)
         quantised = caffe.Net(self.prototxt("add-quant", source), caffe.TRAIN)
         quantised.blobs["data"].data[...] = self.images
         quantised.forward()
@@ -85,8 +73,8 @@ class CaffeTest(unittest.TestCase):
             np.testing.assert_array_equal(
                 quantised.blobs[blob + "_quant"].data, gfpq.quantise(quantised.blobs[blob].data)[0])
 
-    def test_switched_off_the_net_is_the_float_net(self):
-        source = self.write("float.prototxt", FLOAT)
+    def test_with_quantisation_off_the_net_computes_as_the_float_net(self):
+        source = self.path("float.prototxt", FLOAT)
         off = pathlib.Path(self.prototxt("add-quant", source, "--weights"))
         off.write_text(off.read_text().replace("quant_en: 1", "quant_en: 0"))
         nets = [caffe.Net(source, caffe.TEST), caffe.Net(str(off), caffe.TEST)]
@@ -96,8 +84,8 @@ class CaffeTest(unittest.TestCase):
             net.blobs["data"].data[...] = self.images
         np.testing.assert_array_equal(nets[0].forward()["sum"], nets[1].forward()["sum"])
 
-    def test_weights_are_quantised_inside_and_float_outside(self):
-        source = self.write("float.prototxt", FLOAT)
+    def test_forward_uses_quantised_weights_and_params_hold_float_weights(self):
+        source = self.path("float.prototxt", FLOAT)
         net = caffe.Net(self.prototxt("add-quant", source, "--weights"), caffe.TEST)
         masters = net.params["ip"][0].data.copy()
         net.blobs["data"].data[...] = self.images
@@ -109,7 +97,8 @@ class CaffeTest(unittest.TestCase):
         self.assertFalse(np.array_equal(weights, masters))
 
     def train(self, net, iterations, options="", state=None):
-        solver = caffe.get_solver(self.write("solver.prototxt", SOLVER.format(options, net)))
+        """Trains, and returns the solver and copies of all blobs; `state` is a solverstate to start from."""
+        solver = caffe.get_solver(self.path("solver.prototxt", SOLVER.format(options, net)))
         if state is not None:
             solver.restore(state)
         for _ in range(iterations):
@@ -117,8 +106,8 @@ class CaffeTest(unittest.TestCase):
             solver.step(1)
         return solver, [blob.data.copy() for blobs in solver.net.params.values() for blob in blobs]
 
-    def test_interrupted_and_resumed_training_is_uninterrupted_training(self):
-        source = self.prototxt("add-quant", self.write("float.prototxt", TRAINING), "--weights")
+    def test_resumed_training_equals_uninterrupted_training(self):
+        source = self.prototxt("add-quant", self.path("float.prototxt", TRAINING), "--weights")
         options = f"snapshot_prefix: '{self.folder}/snap'"
         _, whole = self.train(source, 8, options)
         solver, _ = self.train(source, 3, options)
@@ -127,16 +116,16 @@ class CaffeTest(unittest.TestCase):
         for a, b in zip(whole, resumed):
             np.testing.assert_array_equal(a, b)
 
-    def test_iter_size_and_several_steps_keep_float_masters(self):
-        source = self.prototxt("add-quant", self.write("float.prototxt", TRAINING), "--weights")
+    def test_weights_stay_float_and_ranges_are_not_trained_with_iter_size(self):
+        source = self.prototxt("add-quant", self.path("float.prototxt", TRAINING), "--weights")
         solver, params = self.train(source, 4, "iter_size: 2")
         weights = solver.net.params["ip"][0].data
         self.assertFalse(np.array_equal(gfpq.quantise(weights)[0], weights))
-        # The range is untouched by weight decay and momentum.
+        # Weight decay and momentum must not change the range.
         self.assertEqual(list(solver.net.params["data_quant"][0].data[0]), [8, gfpq.quantise(self.images)[1]])
 
-    def test_strip_quant_gives_the_float_net_back(self):
-        source = self.write("float.prototxt", FLOAT)
+    def test_strip_quant_restores_the_float_net(self):
+        source = self.path("float.prototxt", FLOAT)
         stripped = self.prototxt("strip-quant", self.prototxt("add-quant", source, "--weights"))
         self.assertEqual(pathlib.Path(stripped).read_text(), FLOAT)
 

@@ -3,19 +3,17 @@
 import html.parser
 import json
 import os
-import pathlib
 import subprocess
 import sys
-import tempfile
 import unittest
 
-from digits_data import ENVIRONMENT, SCRIPTS, train, write_digits
+from support.tool_case import DATA_LAYERS, ENVIRONMENT, LOSS_LAYERS, SCRIPTS, ToolCase, train
 
 import numpy as np
 
 import caffe
 
-# A blob read by two layers, layers in place, and a Quant layer's top read twice.
+# With a blob that two layers read, in-place layers, and a Quant layer whose top has two readers.
 BODY = """
 layer { name: "conv1" type: "Convolution" bottom: "data" top: "conv1"
   convolution_param { num_output: 8 kernel_size: 3 pad: 1 weight_filler { type: "xavier" } } }
@@ -33,16 +31,7 @@ layer { name: "relu4" type: "ReLU" bottom: "conv3" top: "conv3" }
 layer { name: "ip" type: "InnerProduct" bottom: "conv3" top: "ip"
   inner_product_param { num_output: 10 weight_filler { type: "xavier" } } }
 """
-NET = """
-name: "Small"
-layer { name: "digits" type: "HDF5Data" top: "data" top: "label" include { phase: TRAIN }
-  hdf5_data_param { source: "train.txt" batch_size: 32 shuffle: true } }
-layer { name: "digits" type: "HDF5Data" top: "data" top: "label" include { phase: TEST }
-  hdf5_data_param { source: "test.txt" batch_size: 64 } }
-""" + BODY + """
-layer { name: "accuracy" type: "Accuracy" bottom: "ip" bottom: "label" top: "accuracy" include { phase: TEST } }
-layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "loss" }
-"""
+NET = DATA_LAYERS + BODY + LOSS_LAYERS
 DEPLOY = """
 name: "Small"
 layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 16 dim: 1 dim: 8 dim: 8 } } }
@@ -53,11 +42,12 @@ SOLVER = """
 net: "net.prototxt" test_iter: 3 test_interval: 1000 test_initialization: false
 base_lr: 0.05 momentum: 0.9 lr_policy: "fixed" max_iter: 200 snapshot_after_train: false random_seed: 1
 """
+# The layer that spoil() damages.
 BAD = "conv3"
 
 
 class Page(html.parser.HTMLParser):
-    """Tags that are open at the end, and addresses that the page would fetch."""
+    """Reads a page: the tags not closed at its end, the addresses that it would fetch, and the number of its images."""
 
     def __init__(self, text):
         super().__init__()
@@ -75,23 +65,24 @@ class Page(html.parser.HTMLParser):
         assert self.open.pop() == tag, tag
 
 
-class DiagnoseTest(unittest.TestCase):
+class DiagnoseTest(ToolCase):
+    tool = "diagnose.py"
+
     @classmethod
     def setUpClass(cls):
-        scratch = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(scratch.cleanup)
-        cls.folder = pathlib.Path(scratch.name)
-        cls.images, cls.labels = write_digits(cls.folder)
+        super().setUpClass()
         for name, text in (("net", NET), ("deploy", DEPLOY), ("solver", SOLVER)):
             (cls.folder / f"{name}.prototxt").write_text(text)
         np.save(cls.folder / "images.npy", cls.images)
         train(cls.folder, "solver.prototxt", 200, "good.caffemodel")
         cls.spoil()
-        cls.runs = 0
 
     @classmethod
     def spoil(cls):
-        """One channel that never fires, read by weights so large that the layer's others are lost beside them."""
+        """Writes bad.caffemodel, with a layer that quantisation in 8 bits ruins.
+
+        One channel of its bottom is always 0, and the weights for that channel are so large that the others become 0.
+        """
         net = caffe.Net(str(cls.folder / "deploy.prototxt"), str(cls.folder / "good.caffemodel"), caffe.TEST)
         for name in ("conv2", "side"):
             net.params[name][0].data[3] = 0
@@ -100,26 +91,21 @@ class DiagnoseTest(unittest.TestCase):
         net.save(str(cls.folder / "bad.caffemodel"))
 
     def diagnose(self, *arguments):
-        """The finished process and its folder."""
-        DiagnoseTest.runs += 1
-        out = self.folder / f"out{self.runs}"
-        command = [sys.executable, SCRIPTS / "diagnose.py", *arguments, "-o", out]
-        done = subprocess.run(list(map(str, command)), cwd=self.folder, env=ENVIRONMENT, capture_output=True, text=True,
-                              check=False)
-        return done, out
+        """The finished process and its output folder."""
+        out = self.new_out()
+        return self.run_tool(*arguments, "-o", out), out
 
     def report(self, *arguments):
+        """The content of report.json, the output folder, and the standard output of a run that must succeed."""
         done, out = self.diagnose(*arguments)
         self.assertEqual(done.returncode, 0, done.stderr)
         return json.loads((out / "report.json").read_text()), out, done.stdout
 
     def refused(self, done, *words):
-        self.assertEqual(done.returncode, 1, done.stderr)
-        self.assertNotIn("Traceback", done.stderr)
-        for word in words:
-            self.assertIn(word, done.stderr)
+        """Checks that the tool failed, with these words in its messages."""
+        self.assert_refused(done, words, done.stderr)
 
-    def test_a_bad_layer_comes_first(self):
+    def test_a_bad_layer_is_ranked_first(self):
         report, out, text = self.report("net.prototxt", "bad.caffemodel")
         self.assertEqual(report["sensitivity"][0]["layer"], BAD)
         self.assertEqual(report["advice"]["sixteen"], [BAD])
@@ -127,7 +113,7 @@ class DiagnoseTest(unittest.TestCase):
         self.assertGreater(modes["float"], 0.85)
         self.assertLess(modes["data and weights"], modes["float"] - 0.05)
         self.assertLess(modes["weights"], modes["float"] - 0.05)
-        # Measured, not guessed.
+        # 16 bits for this layer, and leaving it in float, were measured.
         self.assertEqual(report["sixteen"][0]["layers"], [BAD])
         self.assertGreater(report["sixteen"][0]["figures"]["accuracy"], modes["float"] - 0.02)
         self.assertGreater(report["sensitivity"][0]["all_but_this"]["figures"]["accuracy"], modes["float"] - 0.03)
@@ -138,24 +124,25 @@ class DiagnoseTest(unittest.TestCase):
         self.assertIn(f"1. {BAD}", text)
         self.check_page(out)
 
-    def test_filters_that_become_zero_are_told_of(self):
+    def test_filters_that_become_zero_are_reported(self):
         net = caffe.Net(str(self.folder / "deploy.prototxt"), str(self.folder / "good.caffemodel"), caffe.TEST)
         net.params["conv1"][0].data[:2] *= 1e-5
         net.save(str(self.folder / "quiet.caffemodel"))
         report, _, text = self.report("net.prototxt", "quiet.caffemodel")
-        told = [check for check in report["checks"] if "filters become zero altogether" in check["text"]]
-        self.assertEqual([check["level"] for check in told], ["warning"])
-        self.assertIn("layer conv1: 2 of its", told[0]["text"])
+        reported = [check for check in report["checks"] if "filters become zero altogether" in check["text"]]
+        self.assertEqual([check["level"] for check in reported], ["warning"])
+        self.assertIn("layer conv1: 2 of its", reported[0]["text"])
         self.assertIn("2 of its", text)
 
     def check_page(self, out):
+        """Checks that report.html is well-formed and complete without other files."""
         text = (out / "report.html").read_text()
         page = Page(text)
         self.assertEqual((page.open, page.fetched), ([], []))
         self.assertGreaterEqual(page.images, 3)
         self.assertNotIn("://", text)
 
-    def test_a_good_net_is_left_alone(self):
+    def test_a_good_net_gets_no_advice(self):
         report, _, _ = self.report("net.prototxt", "good.caffemodel")
         self.assertEqual(report["advice"]["sixteen"], [])
         self.assertFalse(any(layer["suspect"] for layer in report["layers"]))
@@ -163,8 +150,8 @@ class DiagnoseTest(unittest.TestCase):
         self.assertEqual({entry["layer"] for entry in excluded["sensitivity"]}, {"conv2", "side", "conv3", "ip"})
         self.assertEqual([mode["error"] == 0 for mode in report["modes"].values()], [True, False, False, False])
 
-    def test_a_deploy_net_and_data_from_a_file(self):
-        """The output's error, too, puts the bad layer first; the file may be .npy, .npz or HDF5."""
+    def test_a_deploy_net_takes_data_from_npy_npz_and_hdf5_files(self):
+        """Without an accuracy, the error of the output ranks the layers."""
         np.savez(self.folder / "images.npz", data=self.images, other=self.labels)
         reports = [self.report("deploy.prototxt", "bad.caffemodel", "--data", name, "--output", "ip")[0]
                    for name in ("images.npy", "images.npz", "test.h5")]
@@ -174,8 +161,7 @@ class DiagnoseTest(unittest.TestCase):
         self.assertEqual(reports[0], reports[2])
         self.assertEqual(reports[0]["samples"], 64)
 
-    def test_a_retrained_model_is_judged_as_caffe_runs_it(self):
-        """Ranges are the model's own, and the figures those of the user's quantised net in Caffe."""
+    def test_the_figures_of_a_retrained_model_are_those_of_caffe_with_its_ranges(self):
         command = [sys.executable, SCRIPTS / "finetune.py", "solver.prototxt", "good.caffemodel", "-o", "tuned",
                    "--iterations", "20"]
         subprocess.run(list(map(str, command)), cwd=self.folder, env=ENVIRONMENT, check=True, capture_output=True)
@@ -190,11 +176,11 @@ class DiagnoseTest(unittest.TestCase):
             self.assertAlmostEqual(report["modes"]["data and weights"]["figures"][name],
                                    np.mean([figure[name] for figure in figures]), places=6)
         self.assertIn("come with the model", report["ranges"])
-        # conv1's blob has one Quant layer and two readers; each has its own share of the blame.
+        # The blob of conv1 has one Quant layer and two readers; each reader is ranked separately.
         self.assertEqual({entry["layer"] for entry in report["sensitivity"]}, {"conv1", "conv2", "side", "conv3", "ip"})
         self.refused(self.diagnose(net, weights, "--bits", 16)[0], "--bits is for float nets")
 
-    def test_training_is_checked(self):
+    def test_faults_of_a_training_are_reported(self):
         command = [ENVIRONMENT["GFPQ"], "prototxt", "add-quant", "net.prototxt", "--weights", "-o",
                    "net_quant.prototxt"]
         subprocess.run(command, cwd=self.folder, check=True, capture_output=True)
@@ -220,7 +206,7 @@ class DiagnoseTest(unittest.TestCase):
         (self.folder / "trained.prototxt").write_text(trained)
         found(SOLVER.replace("net.prototxt", "trained.prototxt"), "error", "would be trained as weights")
 
-    def test_bad_input_is_one_clear_line(self):
+    def test_bad_input_is_refused_with_a_clear_message(self):
         def refuse(net, weights, *words, options=()):
             self.refused(self.diagnose(net, weights, *options)[0], *words)
 

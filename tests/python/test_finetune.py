@@ -9,34 +9,26 @@ import resource
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import unittest
 
-from quantkit import model, quantised
+from quantkit import model, quantised_net
 
-from digits_data import ENVIRONMENT, SCRIPTS, train, write_digits
+from support.tool_case import DATA_LAYERS, ENVIRONMENT, LOSS_LAYERS, SCRIPTS, ToolCase, train
 
 import numpy as np
 
 import caffe
 
-# Shuffled data and dropout: what a resumed training must find in the same place.
-NET = """
-name: "Small"
-layer { name: "digits" type: "HDF5Data" top: "data" top: "label" include { phase: TRAIN }
-  hdf5_data_param { source: "train.txt" batch_size: 32 shuffle: true } }
-layer { name: "digits" type: "HDF5Data" top: "data" top: "label" include { phase: TEST }
-  hdf5_data_param { source: "test.txt" batch_size: 64 } }
+# With shuffled data and dropout, whose state a resumed training must restore.
+NET = DATA_LAYERS + """
 layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
   convolution_param { num_output: 8 kernel_size: 3 weight_filler { type: "xavier" } } }
 layer { name: "relu" type: "ReLU" bottom: "conv" top: "conv" }
 layer { name: "drop" type: "Dropout" bottom: "conv" top: "drop" dropout_param { dropout_ratio: 0.3 } }
 layer { name: "ip" type: "InnerProduct" bottom: "drop" top: "ip"
   inner_product_param { num_output: 10 weight_filler { type: "xavier" } } }
-layer { name: "accuracy" type: "Accuracy" bottom: "ip" bottom: "label" top: "accuracy" include { phase: TEST } }
-layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "loss" }
-"""
+""" + LOSS_LAYERS
 SOLVER = """
 net: "net.prototxt"
 test_iter: 3 test_interval: 100
@@ -45,40 +37,26 @@ max_iter: 400 snapshot: 100 snapshot_prefix: "float"
 """
 
 
-class FinetuneTest(unittest.TestCase):
+class FinetuneTest(ToolCase):
+    tool = "finetune.py"
+
     @classmethod
     def setUpClass(cls):
-        scratch = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(scratch.cleanup)
-        cls.folder = pathlib.Path(scratch.name)
-        write_digits(cls.folder)
+        super().setUpClass()
         (cls.folder / "net.prototxt").write_text(NET)
         (cls.folder / "solver.prototxt").write_text(SOLVER)
         train(cls.folder, "solver.prototxt", 300, "float.caffemodel")
-        cls.runs = 0
-
-    def command(self, *arguments):
-        return [sys.executable, str(SCRIPTS / "finetune.py"), *map(str, arguments)]
-
-    def run_tool(self, *arguments, **options):
-        return subprocess.run(self.command(*arguments), cwd=self.folder, env=ENVIRONMENT, capture_output=True,
-                              text=True, check=False, **options)
 
     def new(self, *options, **how):
-        """A training in a new folder, and that folder."""
-        FinetuneTest.runs += 1
-        out = self.folder / f"out{self.runs}"
+        """Trains in a new folder. Returns the finished process and that folder."""
+        out = self.new_out()
         return self.run_tool("solver.prototxt", "float.caffemodel", "-o", out, *options, **how), out
 
     def refused(self, done, *words):
-        """The tool ended with one line that has these words in it."""
-        self.assertEqual(done.returncode, 1, done.stderr)
-        last = done.stderr.strip().splitlines()[-1]
-        for word in words:
-            self.assertIn(word, last)
-        self.assertNotIn("Traceback", done.stderr)
+        """Checks that the tool failed, with these words in its last line."""
+        self.assert_refused(done, words, "".join(done.stderr.strip().splitlines()[-1:]))
 
-    def test_it_trains_and_says_what_it_did(self):
+    def test_a_training_writes_model_curves_and_results(self):
         before = {path.name: path.read_bytes() for path in self.folder.glob("*.prototxt")}
         done, out = self.new("--iterations", 60, "--test-interval", 20)
         self.assertEqual(done.returncode, 0, done.stderr)
@@ -94,13 +72,13 @@ class FinetuneTest(unittest.TestCase):
         self.assertAlmostEqual(float(rows[0]["learning_rate"]), 0.01)
         self.assertLess(float(rows[-1]["learning_rate"]), 0.001)
         self.assertEqual((out / "curves.png").read_bytes()[:4], b"\x89PNG")
-        # Ranges are in the model, and the user's files are as they were.
+        # The ranges are in the model, and the user's files have not changed.
         net = caffe.proto.caffe_pb2.NetParameter()
         net.ParseFromString((out / "retrained.caffemodel").read_bytes())
         ranges = {layer.name: list(layer.blobs[0].data) for layer in net.layer if layer.type == "Quant"}
         self.assertEqual({row[0] for row in ranges.values()}, {8.0})
         self.assertEqual(before, {path.name: path.read_bytes() for path in self.folder.glob("*.prototxt")})
-        # The quantised test of results.json is Caffe's own on that model and net.
+        # The accuracy in results.json is what Caffe itself gives for that model and net.
         before = os.getcwd()
         os.chdir(self.folder)
         self.addCleanup(os.chdir, before)
@@ -109,16 +87,15 @@ class FinetuneTest(unittest.TestCase):
         accuracy = np.mean([float(test.forward()["accuracy"]) for _ in range(3)])
         self.assertAlmostEqual(accuracy, results["retrained"], places=6)
 
-    def test_interrupted_and_resumed_is_uninterrupted(self):
+    def test_resumed_training_equals_uninterrupted_training(self):
         options = ("--iterations", 400, "--test-interval", 30)
         done, whole = self.new(*options)
         self.assertEqual(done.returncode, 0, done.stderr)
-        FinetuneTest.runs += 1
-        out = self.folder / f"out{self.runs}"
-
+        out = self.new_out()
         seen = set()
 
         def interrupt(send, *words):
+            """Interrupts the tool by send(process) after its next snapshot. Returns all snapshots."""
             process = subprocess.Popen(self.command(*words), cwd=self.folder, env=ENVIRONMENT, stderr=subprocess.PIPE,
                                        text=True, start_new_session=True)
             while not set(out.glob("snapshots/*.solverstate")) - seen:
@@ -131,11 +108,11 @@ class FinetuneTest(unittest.TestCase):
             self.assertFalse((out / "retrained.caffemodel").exists())
             return set(out.glob("snapshots/*.solverstate"))
 
-        # From a terminal, and by a job scheduler that knows one process.
+        # First as a terminal does it, for all processes; then as a job scheduler may, for the parent process only.
         seen = interrupt(lambda process: os.killpg(process.pid, signal.SIGINT),
                          "solver.prototxt", "float.caffemodel", "-o", out, *options)
         interrupt(lambda process: process.send_signal(signal.SIGINT), "--resume", out)
-        # Its folder may be elsewhere by now, and so may whoever resumes it.
+        # A training can be resumed after its folder was moved.
         moved = self.folder / "moved"
         out.rename(moved)
         done = self.run_tool("--resume", moved)
@@ -143,7 +120,7 @@ class FinetuneTest(unittest.TestCase):
         for name in ("retrained.caffemodel", "curves.csv", "results.json"):
             self.assertEqual((whole / name).read_bytes(), (moved / name).read_bytes(), name)
 
-    def test_data_only_weights_only_and_chosen_layers(self):
+    def test_options_choose_what_is_quantised(self):
         for options, words, absent in (
                 (["--data-only"], ["quant_en: 1"], ["weight_quant_param"]),
                 (["--weights-only"], ["weight_quant_param", "quant_en: false"], []),
@@ -159,22 +136,20 @@ class FinetuneTest(unittest.TestCase):
             for word in absent:
                 self.assertNotIn(word, net, options)
 
-    def test_frozen_batch_norm(self):
+    def test_freeze_makes_batch_norm_use_its_stored_statistics(self):
         source, out = self.folder / "bn.prototxt", self.folder / "bn_quant.prototxt"
         source.write_text('input: "x" layer { name: "c" type: "Convolution" bottom: "x" top: "c" }\n'
                           'layer { name: "bn" type: "BatchNorm" bottom: "c" top: "c" }\n')
         for freeze in (False, True):
-            quantised.quantise(caffe, os.environ["GFPQ"], source, out, [], fold=True, freeze=freeze)
+            quantised_net.quantise(caffe, os.environ["GFPQ"], source, out, [], fold=True, freeze=freeze)
             net = model.read_text(out, caffe.proto.caffe_pb2.NetParameter())
             frozen = [layer.batch_norm_param.use_global_stats for layer in net.layer if layer.type == "BatchNorm"]
             self.assertEqual(frozen, [freeze])
             self.assertTrue(net.weight_quant_param.fold_batch_norm)
 
-    def test_bad_input_is_one_clear_line(self):
+    def test_bad_input_is_refused_with_one_clear_line(self):
         def refuse(solver, weights, *words, options=()):
-            FinetuneTest.runs += 1
-            done = self.run_tool(solver, weights, "-o", self.folder / f"out{self.runs}", *options)
-            self.refused(done, *words)
+            self.refused(self.run_tool(solver, weights, "-o", self.new_out(), *options), *words)
 
         good = ("solver.prototxt", "float.caffemodel")
         refuse("none.prototxt", good[1], "none.prototxt", "No such file")
@@ -203,7 +178,7 @@ class FinetuneTest(unittest.TestCase):
         variant("wider_net.prototxt", NET, ("num_output: 8", "num_output: 9"))
         wider = variant("wider.prototxt", SOLVER, ("net.prototxt", "wider_net.prototxt"))
         refuse(wider, good[1], "conv", "(8, 1, 3, 3)", "(9, 1, 3, 3)")
-        # What only Caffe can know is its own message, in one line.
+        # An error that only Caffe detects is reported with Caffe's message, in one line.
         variant("odd_net.prototxt", NET, ("kernel_size: 3", "kernel_size: 99"))
         odd = variant("odd.prototxt", SOLVER, ("net.prototxt", "odd_net.prototxt"))
         refuse(odd, good[1], "Caffe stopped", "Check failed")
@@ -216,7 +191,7 @@ class FinetuneTest(unittest.TestCase):
         done, out = self.new("--iterations", 3)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.refused(self.run_tool("solver.prototxt", "float.caffemodel", "-o", out), "--resume")
-        # To resume a training that has ended is to print its table.
+        # If a finished training is resumed, it prints its table again.
         again = self.run_tool("--resume", out)
         self.assertEqual((again.returncode, again.stdout), (0, done.stdout), again.stderr)
         self.refused(self.run_tool("--resume", self.folder), "no training")
@@ -224,8 +199,8 @@ class FinetuneTest(unittest.TestCase):
         self.assertEqual(other.returncode, 2)
         self.assertIn("options that OUT was begun with", other.stderr)
 
-    def test_a_training_remembers_its_caffe(self):
-        """Named from where it was begun; whoever resumes it is elsewhere."""
+    def test_resume_finds_the_caffe_that_the_training_was_begun_with(self):
+        """The path of that Caffe is relative to the folder of the first run; --resume runs in another folder."""
         root = os.path.relpath(pathlib.Path(caffe.__file__).resolve().parents[2], self.folder)
         done, out = self.new("--iterations", 2, "--caffe", root)
         self.assertEqual(done.returncode, 0, done.stderr)
@@ -234,25 +209,25 @@ class FinetuneTest(unittest.TestCase):
                                check=False)
         self.assertEqual(again.returncode, 0, again.stderr)
 
-    # A disk that is full: files cannot grow beyond a limit that the models fit under and a snapshot's room does not.
+    # This limit on the size of files stands for a full disk: models fit, the space reserved for a snapshot does not.
     FULL = (2**19, 2**19)
 
-    def test_a_disk_without_room_is_told_of_before_training(self):
-        done, out = self.new("--iterations", 20, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, self.FULL))
+    def test_a_full_disk_is_reported_before_training(self):
+        done, out = self.new("--iterations", 20,
+                             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, self.FULL))
         self.refused(done, "no snapshot at iteration 0", "snapshots", "no room for")
-        # With room again the training runs.
+        # Without the limit, the training can be resumed.
         self.assertEqual(self.run_tool("--resume", out).returncode, 0)
 
-    def test_a_disk_that_fills_up_costs_the_later_snapshots_alone(self):
-        FinetuneTest.runs += 1
-        out = self.folder / f"out{self.runs}"
+    def test_when_the_disk_fills_up_only_later_snapshots_are_lost(self):
+        out = self.new_out()
         process = subprocess.Popen(
             self.command("solver.prototxt", "float.caffemodel", "-o", out, "--iterations", 400, "--snapshot", 20),
             cwd=self.folder, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
         while not list(out.glob("snapshots/*.solverstate")):
             self.assertIsNone(process.poll())
             time.sleep(0.01)
-        # The work is a child's.
+        # The training runs in a child process of the tool.
         for child in pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
             resource.prlimit(int(child), resource.RLIMIT_FSIZE, self.FULL)
         _, errors = process.communicate()
@@ -265,7 +240,7 @@ class FinetuneTest(unittest.TestCase):
         self.assertEqual(self.run_tool("--resume", out).returncode, 0)
 
     def test_without_float_masters_small_steps_are_lost(self):
-        """The net anew at a small learning rate: with masters it learns, with overwritten weights it does not."""
+        """At a small learning rate a net learns with float weights, but not with overwritten ones (masters.py)."""
         done, out = self.new("--iterations", 2)
         self.assertEqual(done.returncode, 0, done.stderr)
         command = [sys.executable, SCRIPTS / "sample/digits/masters.py", out, "--base-lr", 0.001, "--iterations", 400]

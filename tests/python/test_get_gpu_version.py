@@ -1,4 +1,4 @@
-"""scripts/get_gpu_version.sh with programs that are a few lines of shell each."""
+"""scripts/get_gpu_version.sh with fake programs nvcc, nvidia-smi and gfpq, each a few lines of shell."""
 
 import os
 import pathlib
@@ -27,6 +27,7 @@ NO_GPU = "echo 'GPU  none usable: no NVIDIA driver (libcuda.so.1) on this machin
 
 class GetGpuVersion(unittest.TestCase):
     def lines(self, gfpq=NO_GPU, **programs):
+        """The lines that the script prints with these programs on the path."""
         with tempfile.TemporaryDirectory() as folder:
             for name, script in {"gfpq": gfpq, **programs}.items():
                 path = pathlib.Path(folder, name.replace("_", "-"))
@@ -37,7 +38,7 @@ class GetGpuVersion(unittest.TestCase):
         self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
         return done.stdout.splitlines()
 
-    def test_what_is_there(self):
+    def test_toolkit_gpus_and_options_are_printed(self):
         toolkit, *rest = self.lines(nvcc=NVCC, nvidia_smi=SMI)
         self.assertTrue(toolkit.startswith("CUDA toolkit: 11.8 ("), toolkit)
         self.assertEqual(rest, [
@@ -47,13 +48,13 @@ class GetGpuVersion(unittest.TestCase):
             "compute capability 12.0 is not one of this nvcc's: 50 86 90 ",
             "-gencode arch=compute_90,code=compute_90"])
 
-    def test_complaints_are_not_gpus(self):
+    def test_error_messages_of_nvidia_smi_are_not_taken_for_gpus(self):
         all_known = [f"-gencode arch=compute_{number},code=sm_{number}" for number in (50, 86, 90)]
         for smi in (BROKEN_SMI, OLD_SMI, NO_CAPABILITY):
             rest = self.lines(nvcc=NVCC, nvidia_smi=smi)[1:]
             self.assertEqual(rest, ["GPU: none that nvidia-smi or gfpq shows", *all_known])
 
-    def test_the_library_knows_where_nvidia_smi_does_not(self):
+    def test_gfpq_info_is_used_if_nvidia_smi_gives_no_capability(self):
         toolkit, *rest = self.lines(nvcc=OLD_NVCC, nvidia_smi=OLD_SMI, gfpq=GFPQ)
         self.assertTrue(toolkit.startswith("CUDA toolkit: 10.2 ("), toolkit)
         self.assertEqual(rest, ["GPU 0: Tesla K80, compute capability 3.7", "-gencode arch=compute_37,code=sm_37"])

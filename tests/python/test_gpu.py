@@ -1,4 +1,4 @@
-"""The quantiser on a real GPU, bit for bit against the CPU. Skipped, with the reason, where there is none."""
+"""Compares the quantiser on a real GPU with the CPU, bit for bit. Without a GPU it is skipped, with the reason."""
 
 import ctypes
 import json
@@ -10,7 +10,7 @@ import unittest
 import numpy as np
 
 import gfpq
-import gpu
+from checks import gpu
 
 GOLDEN = pathlib.Path(__file__).parent.parent / "fixtures/golden"
 
@@ -28,7 +28,7 @@ def setUpModule():
 
 
 def tensor(rng, count, dtype):
-    """Several spreads, both signs, zeros, now and then something not finite."""
+    """Random values of several spreads with both signs and zeros; some tensors have NaN and infinity."""
     with np.errstate(over="ignore"):
         x = np.exp2(rng.uniform(-30, 30) + rng.choice([0, 1, 4, 12, 40]) * rng.uniform(-0.5, 0.5, count))
         x = (x * rng.choice([-1, 1], count)).astype(dtype)
@@ -47,7 +47,7 @@ class Quantiser(unittest.TestCase):
         data = (GOLDEN / "data.bin").read_bytes()
         tried = 0
         for case in json.loads((GOLDEN / "cases.json").read_text())["cases"]:
-            # Those sit where a rounded log2 decides.
+            # These float64 values are so close to a threshold that the GPU may round them to another code.
             if case["ret"] != "0x00000000" or "rounding-boundaries" in case["name"] and case["dtype"] == "float64":
                 continue
             dtype, count = np.dtype(case["dtype"]), case["count"]
@@ -88,9 +88,9 @@ class Quantiser(unittest.TestCase):
                             self.assertTrue((np.delete(result, slice(shift, shift + count)) == 7).all(), what)
                             self.assertEqual(ours.delta, theirs.delta, what)
 
-    def test_range_in_gpu_memory_without_a_wait(self):
+    def test_a_call_with_the_range_in_gpu_memory_does_not_wait_for_the_gpu(self):
         rng = np.random.default_rng(7)
-        # A tenth of a second of copies, on a fast card, for the call to overtake.
+        # These copies keep a fast GPU busy for a tenth of a second; the call must return earlier.
         size, copies = (1 << 20, 3) if os.environ.get("GFPQ_SHORT") else (1 << 28, 400)
         count = size >> 8
         busy = device.allocate(2 * size)
@@ -107,7 +107,7 @@ class Quantiser(unittest.TestCase):
             start = time.monotonic()
             gpu.check(call(source.address, to.address, count, 8, span.address, found, device.stream))
             taken = time.monotonic() - start
-            self.assertTrue(step == 0 or device.is_busy(), f"the call took {taken} s, and the GPU was done")
+            self.assertTrue(step == 0 or device.is_busy(), f"the GPU was idle when the call returned, after {taken} s")
             device.synchronise()
             expected = x.copy()
             cpu.call(expected, 8, param)

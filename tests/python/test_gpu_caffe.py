@@ -1,4 +1,4 @@
-"""Quant layers in a GPU build of Caffe, whose root GFPQ_GPU_CAFFE names: scripts/test_gpu.sh gives it."""
+"""Quant layers in a GPU build of Caffe. scripts/test_gpu.sh sets GFPQ_GPU_CAFFE to its root."""
 
 import ctypes
 import os
@@ -6,14 +6,14 @@ import pathlib
 import tempfile
 import unittest
 
-import gpu
+from checks import gpu
 
 NET = """
 layer { name: 'data' type: 'DummyData' top: 'data'
         dummy_data_param { shape { dim: 64 dim: 64 dim: 32 dim: 32 } data_filler { type: 'gaussian' } } }
 layer { name: 'quant' type: 'Quant' bottom: 'data' top: 'quant' }
 """
-# A tenth of a second of copies, on a fast card, for a layer to overtake.
+# Copies that keep a fast GPU busy for a tenth of a second; Forward must return earlier.
 SIZE, COPIES = 1 << 28, 400
 
 
@@ -25,7 +25,7 @@ def setUpModule():
         device = gpu.Gpu()
     except gpu.NoGpu as reason:
         raise unittest.SkipTest(f"SKIPPED: {reason}")
-    # Caffe's stream.
+    # Caffe works on the default stream.
     device.stream = ctypes.c_void_p(0)
     os.environ.setdefault("GLOG_minloglevel", "2")
     import caffe
@@ -35,21 +35,21 @@ def setUpModule():
 
 
 class QuantInCaffe(unittest.TestCase):
-    def test_forward_does_not_wait(self):
+    def test_forward_does_not_wait_for_the_gpu(self):
         busy = device.allocate(2 * SIZE)
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder, "net.prototxt")
             path.write_text(NET)
             for phase in (caffe.TRAIN, caffe.TEST):
                 net = caffe.Net(str(path), phase)
-                # The first has memory to allocate, and a range to look at.
+                # The first pass allocates memory and reads the range, so it may wait.
                 for _ in range(2):
                     net._forward(0, 1)
                 device.synchronise()
                 for _ in range(COPIES):
                     device.copy(busy.address, busy.address + SIZE, SIZE)
                 net._forward(1, 1)
-                self.assertTrue(device.is_busy(), "the GPU was done when Forward came back")
+                self.assertTrue(device.is_busy(), "the GPU was idle when Forward returned")
                 device.synchronise()
 
 

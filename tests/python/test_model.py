@@ -1,20 +1,17 @@
-"""gfpq model in a patched Caffe: PYTHONPATH names its python folder, GFPQ the program gfpq."""
+"""`gfpq model` compared with a patched Caffe: PYTHONPATH and GFPQ as in support/caffe_case.py."""
 
 import json
-import os
 import pathlib
 import re
-import subprocess
-import tempfile
 import unittest
 
-os.environ.setdefault("GLOG_minloglevel", "2")
+from support.caffe_case import CaffeCase
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-import caffe  # noqa: E402
-import gfpq  # noqa: E402
-from caffe.proto import caffe_pb2  # noqa: E402
+import caffe
+import gfpq
+from caffe.proto import caffe_pb2
 
 INPUT = (
     'layer {{ name: "data" type: "Input" top: "data"\n'
@@ -52,7 +49,7 @@ def layer(name, kind, bottoms, top, options=""):
     return f'layer {{ name: "{name}" type: "{kind}" {bottoms} top: "{top}" {options} }}\n'
 
 
-# In place, as ResNet-50's authors write it; one block with a projection, one without.
+# Two residual blocks, one with a projection and one without, with in-place layers as in the published ResNet-50.
 RESIDUAL = (
     INPUT.format(3)
     + conv("conv1", "data", 8) + batch_norm("bn1", "conv1") + scale("scale1", "conv1") + relu("conv1")
@@ -67,7 +64,7 @@ RESIDUAL = (
     + layer("pool", "Pooling", ["sum_b"], "pool", "pooling_param { pool: AVE global_pooling: true }")
     + inner_product("fc", "pool", 5))
 
-# Depthwise and pointwise, each result a blob of its own, as MobileNet's converters write it.
+# A depthwise and a pointwise convolution without in-place layers, as MobileNet's converters write them.
 DEPTHWISE = (
     INPUT.format(3)
     + conv("conv1", "data", 8) + batch_norm("conv1/bn", "conv1", "conv1/bn") + scale("conv1/sc", "conv1/bn", "conv1/sc")
@@ -76,7 +73,7 @@ DEPTHWISE = (
     + scale("dw/sc", "dw/bn", "dw/sc") + relu("dw/sc")
     + conv("pw", "dw/sc", 12, "kernel_size: 1") + batch_norm("pw/bn", "pw", "pw/bn") + scale("pw/sc", "pw/bn", "pw/sc"))
 
-# GoogLeNet's branches: with a bias, Scale alone, BatchNorm alone, and one of which the BatchNorm must stay.
+# Branches as in GoogLeNet: with a bias, with Scale only, with BatchNorm only, and one whose BatchNorm cannot be folded.
 BRANCHES = (
     INPUT.format(3)
     + conv("stem", "data", 8, bias="") + batch_norm("stem/bn", "stem", options="batch_norm_param { eps: 0.001 }")
@@ -101,14 +98,14 @@ UPWARDS = (
 
 
 def random_net(random, steps=24):
-    """Convolutions, depthwise and deconvolutions among BatchNorm, Scale and ReLU, in place or not, joined and split."""
+    """Random convolutions and deconvolutions, BatchNorm, Scale and ReLU, in place or not, with sums and branches."""
     channels = {"data": 4}
-    # Caffe takes no layer in place on a blob that another one has read.
+    # Blobs that have a reader already: Caffe refuses an in-place layer on these.
     read = {"data"}
     text = INPUT.format(4)
     for step in range(steps):
         name = f"l{step}"
-        # Mostly what was made last, so that there are chains.
+        # The latest blob is the most likely bottom, so that chains develop.
         bottom = list(channels)[-1] if random.random() < 0.7 else str(random.choice(list(channels)))
         count = channels[bottom]
         top = bottom if bottom not in read and random.random() < 0.5 else name
@@ -143,28 +140,18 @@ def random_net(random, steps=24):
     return text
 
 
-class ModelTest(unittest.TestCase):
+class ModelTest(CaffeCase):
     def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.folder = pathlib.Path(folder.name)
-        caffe.set_mode_cpu()
-        caffe.set_random_seed(7)
+        super().setUp()
         self.random = np.random.default_rng(3)
-
-    def path(self, name, text=None):
-        path = self.folder / name
-        if text is not None:
-            path.write_text(text)
-        return str(path)
-
-    def gfpq(self, *arguments):
-        done = subprocess.run([os.environ["GFPQ"], "model", *arguments], capture_output=True, text=True)
-        self.assertEqual(done.returncode, 0, done.stderr)
-        return done
+        # The options that name the net and the model of trained().
+        self.inputs = ("--net", self.path("net.prototxt"), "--weights", self.path("net.caffemodel"))
 
     def trained(self, text, phase=caffe.TEST):
-        """A net with statistics, factors and biases as if trained: unequal, some factors negative, one 0."""
+        """Writes net.prototxt and net.caffemodel, and returns the net.
+
+        Statistics, factors and biases are random as after a training: unequal, some factors negative, one 0.
+        """
         net = caffe.Net(self.path("net.prototxt", text), phase)
         kinds = dict(zip(net._layer_names, (layer.type for layer in net.layers)))
         for name, blobs in net.params.items():
@@ -183,18 +170,19 @@ class ModelTest(unittest.TestCase):
         return net
 
     def fold(self, *options):
-        paths = [self.path(name) for name in ("net.prototxt", "net.caffemodel", "out.prototxt", "out.caffemodel")]
-        flags = ("--net", "--weights", "--out-net", "--out-weights")
-        return self.gfpq("fold", *(part for pair in zip(flags, paths) for part in pair), *options)
+        """Folds the net of trained() to out.prototxt and out.caffemodel."""
+        out = ("--out-net", self.path("out.prototxt"), "--out-weights", self.path("out.caffemodel"))
+        return self.gfpq("model", "fold", *self.inputs, *out, *options)
 
     def check_fold(self, text, layers, left):
-        account = self.folds(text)
+        """Checks that these layers were folded into and those left; returns the account."""
+        account = self.check_outputs(text)
         self.assertEqual([layer["name"] for layer in account["layers"]], layers)
         self.assertEqual([layer["name"] for layer in account["left"]], left)
         return account
 
-    def folds(self, text):
-        """Checks that the folded net computes what the net does, and returns the account."""
+    def check_outputs(self, text):
+        """Checks that the folded net computes the same as the net, and returns the account of the folding."""
         net = self.trained(text)
         account = json.loads(self.fold("--json").stdout)
         folded = caffe.Net(self.path("out.prototxt"), self.path("out.caffemodel"), caffe.TEST)
@@ -211,35 +199,35 @@ class ModelTest(unittest.TestCase):
             self.assertGreater(np.abs(expected).std(), 0)
         return account
 
-    def test_random_nets_folded(self):
+    def test_folding_keeps_the_outputs_of_random_nets(self):
         folded = left = 0
         for seed in range(40):
-            account = self.folds(random_net(np.random.default_rng(seed)))
+            account = self.check_outputs(random_net(np.random.default_rng(seed)))
             folded += len(account["layers"])
             left += len(account["left"])
         self.assertGreater(folded, 40)
         self.assertGreater(left, 40)
 
-    def test_a_residual_net_folded(self):
+    def test_a_residual_net_is_folded_completely(self):
         names = ["conv1", "proj", "a1", "a2", "b1", "b2"]
         self.check_fold(RESIDUAL, names, [])
         text = pathlib.Path(self.path("out.prototxt")).read_text()
         self.assertEqual([text.count(word) for word in ("BatchNorm", "Scale", "bias_term: true")], [0, 0, 6])
 
-    def test_a_depthwise_net_folded(self):
+    def test_depthwise_convolutions_are_folded(self):
         account = self.check_fold(DEPTHWISE, ["conv1", "dw", "pw"], [])
         self.assertEqual([stage["name"] for stage in account["layers"][1]["folded"]], ["dw/bn", "dw/sc"])
 
-    def test_branches_folded(self):
+    def test_a_batch_norm_with_other_readers_or_without_convolution_is_left(self):
         names = ["stem", "b1", "b3r", "b3", "bp", "fc"]
         account = self.check_fold(BRANCHES, names, ["side/bn", "pre/bn", "pre/scale"])
         self.assertIn("`concat`, too", account["left"][0]["reason"])
         self.assertIn("Concat", account["left"][1]["reason"])
 
-    def test_deconvolutions_folded(self):
+    def test_deconvolutions_are_folded(self):
         self.check_fold(UPWARDS, ["up1", "up2"], [])
 
-    def test_statistics_never_set_are_what_caffe_takes_them_for(self):
+    def test_batch_norm_without_statistics_folds_to_what_caffe_computes(self):
         net = caffe.Net(self.path("net.prototxt", RESIDUAL), caffe.TEST)
         net.save(self.path("net.caffemodel"))
         self.fold()
@@ -249,30 +237,32 @@ class ModelTest(unittest.TestCase):
         expected = net.forward()["fc"]
         np.testing.assert_allclose(folded.forward()["fc"], expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
 
-    def prototxt(self, *arguments):
-        subprocess.run([os.environ["GFPQ"], "prototxt", *arguments], check=True, capture_output=True)
-
     def outputs_in_float(self, model, text):
-        """What the net with its Quant layers and weight_quant_param off makes of images with this model's weights."""
+        """The outputs with this model's weights of the net with Quant layers, but without weight_quant_param."""
         text = re.sub(r"weight_quant_param \{.*\}", "", text)
         net = caffe.Net(self.path("float.prototxt", text), self.path(model), caffe.TEST)
         net.blobs["data"].data[...] = self.images
         return {name: values.copy() for name, values in net.forward().items()}
 
     def quantised_by_both(self, text, *options):
-        """Outputs of WeightQuantizer's net, and of the same net in float with what gfpq model quantize wrote."""
+        """Compares Caffe's WeightQuantizer with `gfpq model quantize`, on the same images.
+
+        Returns the outputs with WeightQuantizer, those of the float net with the quantised model, and the layers that
+        gfpq reports.
+        """
         self.trained(text)
-        self.prototxt("add-quant", self.path("net.prototxt"), "-o", self.path("net.prototxt"), "--weights", *options)
+        net_file = self.path("net.prototxt")
+        self.gfpq("prototxt", "add-quant", net_file, "-o", net_file, "--weights", *options)
         text = pathlib.Path(self.path("net.prototxt")).read_text()
         net = caffe.Net(self.path("net.prototxt"), self.path("net.caffemodel"), caffe.TEST)
         self.images = self.random.normal(size=net.blobs["data"].data.shape)
         net.blobs["data"].data[...] = self.images
         seen = {name: values.copy() for name, values in net.forward().items()}
-        inputs = ("--net", self.path("net.prototxt"), "--weights", self.path("net.caffemodel"))
-        account = self.gfpq("quantize", *inputs, "--out-weights", self.path("q.caffemodel"), "--json").stdout
+        out = ("--out-weights", self.path("q.caffemodel"))
+        account = self.gfpq("model", "quantize", *self.inputs, *out, "--json").stdout
         return seen, self.outputs_in_float("q.caffemodel", text), json.loads(account)["layers"]
 
-    def test_quantized_weights_are_what_weight_quantizer_shows(self):
+    def test_model_quantize_writes_the_weights_that_weight_quantizer_uses(self):
         named = RESIDUAL.replace('"a2"', '"a2_hp"').replace('"fc"', '"fc_hp"')
         for text in (named, DEPTHWISE, BRANCHES, UPWARDS):
             seen, written, layers = self.quantised_by_both(text)
@@ -283,7 +273,7 @@ class ModelTest(unittest.TestCase):
             self.assertEqual({layer["bits"] for layer in layers}, {8, 16} if text is named else {8})
             self.assertFalse(any(layer["folded"] for layer in layers))
 
-    def test_fold_aware_weights_are_what_weight_quantizer_shows(self):
+    def test_model_quantize_follows_fold_batch_norm_as_weight_quantizer_does(self):
         drawn = [random_net(np.random.default_rng(seed)) for seed in range(20)]
         for text in (RESIDUAL, DEPTHWISE, BRANCHES, UPWARDS, *drawn):
             seen, written, layers = self.quantised_by_both(text, "--fold")
@@ -291,9 +281,9 @@ class ModelTest(unittest.TestCase):
                 np.testing.assert_array_equal(seen[name], written[name], text)
             self.assertTrue(text in drawn or any(layer["folded"] for layer in layers))
 
-    def test_a_fold_aware_net_is_the_folded_net_quantised(self):
+    def test_a_net_with_fold_batch_norm_computes_as_the_folded_net(self):
         for text in (RESIDUAL, DEPTHWISE, BRANCHES, UPWARDS):
-            # Without Quant layers, which make a step of a code of the last bit's difference.
+            # Without Quant layers: they would turn a difference in the last bit into a step of one code.
             aware = self.trained("weight_quant_param { fold_batch_norm: true }\n" + text)
             self.fold()
             folded = caffe.Net(self.path("out.prototxt"), self.path("out.caffemodel"), caffe.TEST)
@@ -308,11 +298,9 @@ class ModelTest(unittest.TestCase):
                 self.assertLess(np.abs(folded.blobs[name].data - expected).max() / largest, 1e-5, name)
                 self.assertGreater(np.abs(plain.blobs[name].data - expected).max() / largest, 1e-3, name)
 
-    def test_models_that_google_wrote(self):
-        """Every form of blob, written by Google's protobuf from Caffe's own messages."""
+    def test_every_form_of_blob_that_protobuf_writes_is_read(self):
         self.trained(UPWARDS)
-        inputs = ("--net", self.path("net.prototxt"), "--weights", self.path("net.caffemodel"))
-        self.gfpq("quantize", *inputs, "--out-weights", self.path("expected.caffemodel"))
+        self.gfpq("model", "quantize", *self.inputs, "--out-weights", self.path("expected.caffemodel"))
         expected = caffe_pb2.NetParameter.FromString(pathlib.Path(self.path("expected.caffemodel")).read_bytes())
         model = caffe_pb2.NetParameter.FromString(pathlib.Path(self.path("net.caffemodel")).read_bytes())
         for layer in model.layer:
@@ -324,7 +312,7 @@ class ModelTest(unittest.TestCase):
                     blob.num, blob.channels, blob.height, blob.width = blob.shape.dim
                     blob.ClearField("shape")
         pathlib.Path(self.path("net.caffemodel")).write_bytes(model.SerializeToString())
-        self.gfpq("quantize", *inputs, "--out-weights", self.path("q.caffemodel"))
+        self.gfpq("model", "quantize", *self.inputs, "--out-weights", self.path("q.caffemodel"))
         written = caffe_pb2.NetParameter.FromString(pathlib.Path(self.path("q.caffemodel")).read_bytes())
         for layer, same in zip(written.layer, expected.layer):
             for field in ("name", "type", "bottom", "top", "convolution_param"):
@@ -335,16 +323,15 @@ class ModelTest(unittest.TestCase):
         folded = caffe.Net(self.path("out.prototxt"), self.path("out.caffemodel"), caffe.TEST)
         self.assertEqual(list(folded.params), ["up1", "up2"])
 
-    def test_a_trained_nets_ranges(self):
+    def test_export_params_and_info_report_the_ranges_of_a_trained_net(self):
         self.trained(RESIDUAL)
-        self.prototxt("add-quant", self.path("net.prototxt"), "-o", self.path("net.prototxt"))
+        self.gfpq("prototxt", "add-quant", self.path("net.prototxt"), "-o", self.path("net.prototxt"))
         net = caffe.Net(self.path("net.prototxt"), self.path("net.caffemodel"), caffe.TRAIN)
         images = self.random.normal(size=net.blobs["data"].data.shape)
         net.blobs["data"].data[...] = images
         net.forward()
         net.save(self.path("net.caffemodel"))
-        inputs = ("--net", self.path("net.prototxt"), "--weights", self.path("net.caffemodel"))
-        data = json.loads(self.gfpq("export-params", *inputs).stdout)["data"]
+        data = json.loads(self.gfpq("model", "export-params", *self.inputs).stdout)["data"]
         for entry in data:
             self.assertEqual(entry["range"]["delta"], net.params[entry["quant_layer"]][0].data[0, 1])
         self.assertEqual((data[0]["blob"], data[0]["feeds"]), ("data", ["conv1"]))
@@ -352,7 +339,7 @@ class ModelTest(unittest.TestCase):
         self.assertLessEqual(data[0]["range"]["largest"], largest)
         self.assertGreater(data[0]["range"]["largest"], largest * 2 ** (-1 / 16))
         self.assertEqual({entry["blob"] for entry in data}, {"data", "conv1", "a1", "sum_a", "b1", "sum_b", "pool"})
-        info = json.loads(self.gfpq("info", self.path("net.caffemodel"), "--json").stdout)
+        info = json.loads(self.gfpq("model", "info", self.path("net.caffemodel"), "--json").stdout)
         shown = {layer["name"]: layer for layer in info["layers"]}
         self.assertEqual(shown["data_quant"]["ranges"], [data[0]["range"]])
         weights = net.params["b1"][0].data

@@ -1,1 +1,1 @@
-"""Where a quantised network's accuracy goes: the net in pieces, layer by layer, and each layer alone."""
+"""Finds the layers that cost a quantised net its accuracy, by their feature maps and by the effect of each alone."""

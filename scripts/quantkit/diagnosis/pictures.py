@@ -1,4 +1,4 @@
-"""The report's plots, as SVG inside data URIs."""
+"""The plots of the report, as data URIs that hold an SVG."""
 
 import base64
 import io
@@ -12,11 +12,12 @@ from matplotlib.ticker import MaxNLocator  # noqa: E402
 
 from .features import SUSPECT, Losses  # noqa: E402
 
-GOOD, BAD, FLOAT = "#2a7fb8", "#d1495b", "#8d99ae"
+GOOD, BAD = "#2a7fb8", "#d1495b"
 plt.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "path"})
 
 
 def _uri(figure):
+    """The data URI of a figure, which is closed."""
     out = io.BytesIO()
     figure.savefig(out, format="svg")
     plt.close(figure)
@@ -24,7 +25,7 @@ def _uri(figure):
 
 
 def depth(layers):
-    """Cosine similarity and signal to noise along the net."""
+    """Cosine similarity and signal-to-noise ratio of every layer, in the order of computation."""
     figure, (above, below) = plt.subplots(2, 1, figsize=(9.6, 4.2), sharex=True, layout="constrained")
     places = np.arange(1, len(layers) + 1)
     cosines = np.array([layer.output.cosine for layer in layers])
@@ -46,7 +47,7 @@ def depth(layers):
 
 
 def magnitudes(layer):
-    """Histograms of a layer's weights and data, in octaves, over the octaves that the numbers have."""
+    """Histograms of the magnitudes of a layer's weights and data, with the format's range shaded, or None."""
     parts = [(name, losses) for name, losses in (("weights", layer.weights), ("data it reads", layer.data))
              if losses is not None and losses.top is not None and losses.nonzero]
     if not parts:
@@ -72,7 +73,7 @@ def magnitudes(layer):
 
 
 def maps(layer):
-    """The first picture's strongest channels: float, quantised, and their difference."""
+    """Some channels of a layer's feature map for the first sample: float, quantised, and the difference."""
     own, other = layer.maps
     columns = len(own)
     figure, axes = plt.subplots(3, columns, figsize=(1.25 * columns + 0.9, 3.9), squeeze=False, layout="constrained")

@@ -1,11 +1,11 @@
-"""A diagnosis as JSON, as a page, and as a few lines for the terminal."""
+"""The diagnosis as JSON, as an HTML page, and as a few lines for the terminal."""
 
 import html
 import math
 
 from .features import SUSPECT
 
-# Worst layers that get histograms and pictures.
+# The page has histograms for this many of the worst layers.
 SHOWN = 4
 
 STYLE = """
@@ -26,13 +26,13 @@ tr:nth-child(even) td { background: #fafbfc; } tr.bad td { background: #fdecee; 
 img { max-width: 100%; display: block; } ul { padding-left: 0; list-style: none; } li { margin: 4px 0; }
 .tag { display: inline-block; min-width: 62px; text-align: center; border-radius: 3px; font-size: 12px; color: #fff;
   margin-right: 8px; }
-.ok { background: #3a8f5d; } .note { background: #7b8794; } .warning { background: #c98a1b; } 
+.ok { background: #3a8f5d; } .note { background: #7b8794; } .warning { background: #c98a1b; }
 .error { background: #c43d4f; }
 """
 
 
 class Diagnosis:
-    """All that was found; the page and the JSON are views of it."""
+    """All results of a diagnosis; the page, the JSON and the lines are views of them."""
 
     def __init__(self, subject, judge, modes, layers, ranked, tried, advice, findings, about):
         self.subject = subject
@@ -44,6 +44,7 @@ class Diagnosis:
         self.advice, self.sixteen = advice
         self.findings = findings
         self.about = about
+        # The numbers of the layers in the page's tables.
         self.number = {layer.name: index for index, layer in enumerate(layers, 1)}
 
     def _outcome(self, outcome):
@@ -51,6 +52,7 @@ class Diagnosis:
         return {"figures": figures, "error": _finite(outcome.error), "cosine": outcome.cosine}
 
     def as_json(self):
+        """The content of report.json."""
         def losses(part):
             return part and {"bits": part.bits, "largest": part.top, "flushed": part.flushed_share,
                              "saturated": part.saturated_share}
@@ -73,15 +75,15 @@ class Diagnosis:
         }
 
     def lines(self):
-        """The terminal's table."""
+        """Yields the lines for the terminal."""
         yield f"On {self.about['samples']} samples, in {self.about['batches']} batches:"
         yield f"{'':<18}{self._heads('>14')}{'output error':>14}"
         for name, outcome in self.modes.items():
             yield f"{name:<18}{self._cells(outcome, '>14')}{outcome.error:>14.4f}"
         suspects = [layer for layer in self.layers if layer.suspect]
-        yield (f"{len(suspects)} of {len(self.layers)} layers have a cosine similarity under {SUSPECT}"
+        yield (f"{len(suspects)} of {len(self.layers)} layers have a cosine similarity below {SUSPECT}"
                + (f", first {suspects[0].name}" if suspects else ""))
-        yield "Quantised alone, these layers do most to the output:"
+        yield "The layers whose quantisation alone changes the output most:"
         for index, entry in enumerate(self.ranked[:5], 1):
             yield f"  {index}. {entry.unit.name:<28} error {entry.alone.error:.4f}{self._lost_text(entry.alone)}"
         yield self.advice
@@ -100,19 +102,19 @@ class Diagnosis:
         return "".join(f"{output.show(value):{spec}}" for output, value in zip(self.judge.outputs, outcome.figures))
 
     def page(self):
-        """The whole report, one file that needs no other."""
+        """The content of report.html, which needs no other file."""
         title = html.escape(f"{self.about['net']}: where accuracy goes")
         parts = [
             f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{title}</title>"
             f"<style>{STYLE}</style></head><body><h1>{title}</h1>",
             f"<p class='small'>{html.escape(self.about['weights'])}, {self.about['samples']} samples in "
             f"{self.about['batches']} batches; output error is that of blob "
-            f"<b>{html.escape(self.judge.output)}</b>: the root of the squared difference to float over the squared "
-            f"float values. {html.escape(self.about['ranges'])}</p>",
+            f"<b>{html.escape(self.judge.output)}</b>: the square root of the summed squared difference to float "
+            f"divided by the summed squared float values. {html.escape(self.about['ranges'])}</p>",
             f"<p class='verdict'>{html.escape(self.advice)}</p>",
             "<h2>What quantisation costs</h2>", self._modes_table(),
             "<h2>Layer by layer</h2>", self._layers_part(),
-            "<h2>Each layer alone</h2>", self._ranking_part(),
+            "<h2>The effect of each layer</h2>", self._ranking_part(),
             "<h2>Checks</h2>", self._checks_part(), "</body></html>\n",
         ]
         return "\n".join(parts)
@@ -147,24 +149,25 @@ class Diagnosis:
             rows.append(([str(self.number[layer.name]), layer.name, layer.kind], cells, layer.suspect))
         heads = ["cosine similarity", "SQNR, dB", "range in float", "data bits", "to zero", "weight bits", "to zero",
                  "data saturated"]
-        text = (f"<p>Each layer's output in the quantised net beside the float net's on the same samples. Marked: "
-                f"cosine similarity under {SUSPECT}. To zero: the share of the values other than zero that quantisation "
-                "makes zero.</p>" f"<img alt='similarity along the net' src='{pictures.depth(self.layers)}'>"
+        text = (f"<p>Each layer's output in the quantised net compared with the float net's on the same samples. "
+                f"Marked: cosine similarity below {SUSPECT}. To zero: the share of the values other than zero that "
+                "become zero in quantisation.</p>"
+                f"<img alt='similarity along the net' src='{pictures.depth(self.layers)}'>"
                 f"<div class='scroll'>{_table(['no.', 'layer', 'type'], heads, rows)}</div>")
         by_name = {layer.name: layer for layer in self.layers}
         shown = [by_name[entry.unit.name] for entry in self.ranked if entry.unit.name in by_name][:SHOWN]
-        text += ("<h3>The numbers of the layers that cost most</h3><p>Green: the octaves that the format has at that "
-                 "range. Red: values outside.</p>")
+        text += ("<h3>Magnitudes in the layers that cost most</h3><p>Green: the octaves that the format covers with "
+                 "that range. Red: values outside.</p>")
         for layer in shown:
             picture = pictures.magnitudes(layer)
             if picture:
                 text += f"<h3>{self.number[layer.name]}. {html.escape(layer.name)}</h3><img alt='' src='{picture}'>"
         pictured = [layer for layer in shown if layer.maps is not None][:2]
         if pictured:
-            text += "<h3>Their feature maps on the first sample, strongest channels</h3>"
+            text += "<h3>Feature maps of these layers for the first sample: some channels</h3>"
         for layer in pictured:
-            text += (f"<p class='small'>{html.escape(layer.name)}, each channel in its own colours, the difference in "
-                     f"the same</p><img alt='' style='max-width: 640px' src='{pictures.maps(layer)}'>")
+            text += (f"<p class='small'>{html.escape(layer.name)}, each channel on a colour scale of its own, its "
+                     f"difference on the same</p><img alt='' style='max-width: 640px' src='{pictures.maps(layer)}'>")
         return text
 
     def _ranking_part(self):
@@ -177,9 +180,9 @@ class Diagnosis:
             cells = [_bar(entry.alone.error, worst), *self._figures(entry.alone), f"{won:+.4f}",
                      *self._figures(entry.without)]
             rows.append(([str(index), entry.unit.name, entry.unit.kind], cells, entry.unit.name in self.sixteen))
-        heads = ["alone: error", *labels, "left float: error won", *labels]
-        text = ("<p>First the net with this layer's data and weights quantised and all else float, then all quantised "
-                "but this layer. Ranked by the first error; marked: layers that the advice names.</p>"
+        heads = ["alone: error", *labels, "left float: error saved", *labels]
+        text = ("<p>First only this layer's data and weights are quantised, then those of all layers but this one. "
+                "Sorted by the first error. Marked: the layers that the advice names.</p>"
                 f"<div class='scroll'>{_table(['rank', 'layer', 'type'], heads, rows)}</div>")
         rows = [([_names(layers, len(self.subject.units))], [*self._figures(outcome), _bar(outcome.error, both.error)],
                  layers == self.sixteen) for layers, outcome in self.tried]
@@ -189,7 +192,8 @@ class Diagnosis:
         if self.sixteen:
             options = " ".join(f"--sixteen '{name}'" for name in self.sixteen)
             text += (f"<p>For training: <code>gfpq prototxt add-quant {html.escape(options)} …</code>, or "
-                     "finetune.py with the same options. For the NNIE compiler: end these layers' names in <code>_hp</code>.</p>")
+                     "finetune.py with the same options. For the NNIE compiler: add <code>_hp</code> to the end of "
+                     "these layers' names.</p>")
         return text
 
     def _checks_part(self):
@@ -211,26 +215,30 @@ def _table(names, heads, rows):
 
 
 def _bar(value, full, text=None):
+    """A table cell with the value and a bar; the bar is complete at `full`."""
     share = 100 * min(1.0, max(0.0, value / full if full else 0.0)) if math.isfinite(value) else 100
     return f"{text or f'{value:.4f}'}<span class='bar'><i style='width:{share:.1f}%'></i></span>"
 
 
 def _share(value):
+    """A share as HTML text in percent."""
     return "0" if value == 0 else f"{100 * value:.2f}%" if value >= 0.0001 else "&lt;0.01%"
 
 
 def _names(layers, total):
+    """Layer names as text, three at most."""
     if len(layers) == total:
         return "all layers"
     return ", ".join(layers[:3]) + (f" and {len(layers) - 3} more" if len(layers) > 3 else "")
 
 
 def _finite(value):
+    """The value for JSON, which has no infinity and no NaN: None for these."""
     return value if math.isfinite(value) else None
 
 
 def write(diagnosis, folder):
-    """report.html and report.json, each whole or not at all."""
+    """Writes report.html and report.json to the folder, each completely or not at all."""
     import json
 
     from .. import model

@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 """Trains example networks on scikit-learn's handwritten digits and follows them through quantisation and retraining.
 
-For each example and seed: another split of the data and another initialisation; training in float by the example's
-solver; then scripts/finetune.py at 8 and at 16 bits. Prints a table of accuracies and writes OUT/report.json. What a
-seed has finished is kept: run again, only what is missing is done.
+Each seed means another split of the data and another initialisation. For each example and seed, the example's solver
+trains in float, and then scripts/finetune.py retrains in 8 and in 16 bits. Prints a table of accuracies and writes
+OUT/report.json. The results of a finished seed are kept, so a second run computes only the missing ones.
 """
 
 import argparse
@@ -28,19 +28,20 @@ import caffe  # noqa: E402
 HERE = pathlib.Path(__file__).resolve().parent
 CAFFE = pathlib.Path(caffe.__file__).resolve().parents[2]
 FINETUNE = HERE.parents[1] / "finetune.py"
+# The number of the 1797 images that are the test set.
 TEST_IMAGES = 600
 BITS = (8, 16)
 EXAMPLES = ("lenet", "residual", "depthwise", "motion")
-# Those whose BatchNorm is folded before they are quantised; a folded net has a solver of its own.
+# Examples whose BatchNorm is folded before quantisation; the folded net has its own solver.
 FOLDED = ("motion",)
-# Further options of finetune.py: a net that quantisation ruins has a longer way to go. Chosen on seeds 11 to 15.
+# More options for finetune.py: this net loses most of its accuracy, and needs more training. Chosen on seeds 11 to 15.
 OPTIONS = {"motion": ["--base-lr", "0.03", "--iterations", "800"]}
-# The difference between two frames that a sensor at rest gives, in units of its full scale.
+# The standard deviation of the difference between two frames of a still scene, relative to the sensor's full scale.
 SENSOR_NOISE = 0.001
 
 
 def images_of(example, seed):
-    """The digits as the example's camera sees them."""
+    """The images (N, channels, 8, 8) and labels of the digits for an example."""
     digits = load_digits()
     images = (digits.images / 16).astype(np.float32)[:, np.newaxis]
     if example == "motion":
@@ -62,7 +63,7 @@ def write_data(example, seed, folder):
 def train_float(solver_file, seed, out):
     """Trains as the solver says, in the working folder."""
     seeded = pathlib.Path("seeded_solver.prototxt")
-    # Tests are finetune.py's business; this only trains.
+    # This only trains; finetune.py does the tests.
     text = "".join(line for line in open(solver_file) if not line.startswith(("test_iter", "test_interval")))
     seeded.write_text(f"{text}random_seed: {seed}\n")
     ctypes.CDLL(None).srand(seed)  # HDF5Data shuffles with the C library's random numbers.
@@ -72,13 +73,14 @@ def train_float(solver_file, seed, out):
 
 
 def run(*command):
+    """Runs a program; if it fails, ends with its messages."""
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         sys.exit(f"digits.py: {' '.join(map(str, command))} failed in {os.getcwd()}:\n{done.stderr}")
 
 
 def run_seed(example, seed, gfpq, gpu):
-    """Runs one seed in the working folder, and returns its accuracies by (bits, stage)."""
+    """Runs one seed in the working folder. Returns its accuracies by (bits, stage); 32 bits stand for float."""
     write_data(example, seed, pathlib.Path())
     for file in HERE.glob(f"{example}_*.prototxt"):
         shutil.copy(file, ".")
@@ -88,6 +90,7 @@ def run_seed(example, seed, gfpq, gpu):
         run(gfpq, "model", "fold", "--net", f"{example}_train_test.prototxt", "--weights", weights,
             "--out-net", f"{example}_folded_train_test.prototxt", "--out-weights", "folded.caffemodel")
         solver, weights = f"{example}_folded_solver.prototxt", "folded.caffemodel"
+
     result = {}
     for bits in BITS:
         options = ["--bits", bits, "--seed", seed, "--caffe", CAFFE, "--gfpq", gfpq, *OPTIONS.get(example, [])]
@@ -101,6 +104,7 @@ def run_seed(example, seed, gfpq, gpu):
 
 
 def table(example, results):
+    """The table of one example as text; `results` has a list with an accuracy for each seed, by (bits, stage)."""
     lines = [f"{example:<10} {'bits':>4}  {'stage':<10} {'accuracy':>8}  {'spread':>6}  {'lost':>7}  {'error':>6}   "
              "seeds"]
     base = np.array(results[32, "float"])
@@ -121,9 +125,9 @@ def main():
     parser.add_argument("out", type=pathlib.Path, help="folder to work in")
     parser.add_argument("--gfpq", required=True, help="the program gfpq")
     parser.add_argument("--examples", nargs="+", choices=EXAMPLES, default=EXAMPLES)
-    parser.add_argument("--seeds", type=int, default=5, help="how many")
+    parser.add_argument("--seeds", type=int, default=5, help="number of seeds (default: 5)")
     parser.add_argument("--first-seed", type=int, default=1)
-    parser.add_argument("--gpu", type=int, metavar="ID", help="compute on this GPU; otherwise on the CPU")
+    parser.add_argument("--gpu", type=int, metavar="ID", help="compute on this GPU (default: on the CPU)")
     arguments = parser.parse_args()
     gfpq = os.path.abspath(arguments.gfpq)
     out = arguments.out.resolve()
@@ -146,11 +150,12 @@ def main():
             done.write_text(json.dumps([[bits, stage, value] for (bits, stage), value in rows.items()]))
         for bits, stage, value in json.loads(done.read_text()):
             report.setdefault(example, {}).setdefault((bits, stage), []).append(value)
+
     for example, results in report.items():
         print(table(example, results))
     print(f"Means over {len(seeds)} seeds, each with its own split of 1797 digits ({TEST_IMAGES} of them the test "
-          "set) and its own initialisation.\nSpread: standard deviation over the seeds. Lost: against the same seed's "
-          "float accuracy; error: the standard error of that mean.")
+          "set) and its own initialisation.\nSpread: the standard deviation over the seeds. Lost: the mean difference "
+          "to the same seed's float accuracy. Error: the standard error of that mean.")
     rows = [{"example": example, "bits": bits, "stage": stage, "accuracy": values}
             for example, results in report.items() for (bits, stage), values in results.items()]
     (out / "report.json").write_text(json.dumps({"results": rows}, indent=1) + "\n")

@@ -1,10 +1,10 @@
 #!/usr/bin/python3
-"""Why weights have float masters: the same training with them, and with weights overwritten by quantised values.
+"""Shows why training keeps float weights: compares it with a training that overwrites weights by quantised values.
 
-Takes the folder of a finished scripts/finetune.py, and trains its quantised net anew, from the fillers' weights, at a
-learning rate so small that steps are smaller than a code. Prints
-the training loss, the test figures, and how many weights have another code.
-Usage: masters.py OUT [--base-lr 0.0005] [--iterations 400]        PYTHONPATH names a patched Caffe's python folder
+Takes the output folder of a finished scripts/finetune.py and trains its quantised net twice from the fillers' weights,
+at a learning rate so small that most steps are smaller than a code. Prints the training loss, the test figures, and the
+share of weights whose code has changed. PYTHONPATH must name a patched Caffe's python folder.
+Usage: masters.py OUT [--base-lr 0.0005] [--iterations 400]
 """
 
 import argparse
@@ -24,24 +24,29 @@ import caffe  # noqa: E402
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
 import gfpq  # noqa: E402
-from quantkit import evaluation, model, solver, training  # noqa: E402
-from quantkit.quantised import WEIGHTED  # noqa: E402
+from quantkit import evaluation, model  # noqa: E402
+from quantkit.nnie import WEIGHTED  # noqa: E402
+from quantkit.training import solver  # noqa: E402
 
 
 def bits_of_weights(net):
-    """The width of each layer's weights, by the layer's name."""
+    """The width of the quantised weights by layer name."""
     return {layer.name: layer.quant_param.quant_bits if layer.HasField("quant_param") else
             net.weight_quant_param.quant_bits for layer in net.layer if layer.type in WEIGHTED}
 
 
 def train(library, param, bits, iterations, seed, overwrite):
-    """Trains, and returns mean loss over the last tenth, test figures and the share of changed codes."""
+    """Trains once. Returns the mean loss over the last tenth, the figures, these as text, and the share of new codes.
+
+    With `overwrite`, the weights are replaced by their quantised values before each iteration.
+    """
     with tempfile.TemporaryDirectory() as folder:
         param.snapshot_prefix = f"{folder}/snapshot"
         model.write_text(f"{folder}/solver.prototxt", param)
         ctypes.CDLL(None).srand(seed)
         built = caffe.get_solver(f"{folder}/solver.prototxt")
     quantise = lambda name: library.quantise(built.net.params[name][0].data, bits[name])[0]  # noqa: E731
+
     first = {name: quantise(name) for name in bits}
     losses = []
     for _ in range(iterations):
@@ -49,7 +54,8 @@ def train(library, param, bits, iterations, seed, overwrite):
             for name in bits:
                 built.net.params[name][0].data[...] = quantise(name)
         built.step(1)
-        losses.append(training.loss_of(built.net))
+        losses.append(evaluation.loss_of(built.net))
+
     for net in built.test_nets:
         net.share_with(built.net)
     changed = sum(int((quantise(name) != first[name]).sum()) for name in bits)
@@ -62,7 +68,7 @@ def train(library, param, bits, iterations, seed, overwrite):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("out", type=pathlib.Path, help="folder of a finished finetune.py")
+    parser.add_argument("out", type=pathlib.Path, help="the output folder of a finished finetune.py")
     parser.add_argument("--base-lr", type=float, default=0.0005)
     parser.add_argument("--iterations", type=int, default=400)
     arguments = parser.parse_args()
@@ -74,13 +80,14 @@ def main():
     whole = solver.Solver(caffe, out / "solver.prototxt")
     whole.param.base_lr, whole.param.lr_policy = arguments.base_lr, "fixed"
     bits = bits_of_weights(next(whole.nets()))
+
     results = {}
     for name, overwrite in (("float masters", False), ("overwritten", True)):
         loss, figures, shown, changed = train(library, whole.param, bits, arguments.iterations,
                                               settings["seed"], overwrite)
         results[name] = {"training_loss": loss, "figures": figures, "changed": changed}
         print(f"{name:<14} training loss {loss:.4f}, {', '.join(shown)}, "
-              f"{100 * changed:.2f}% of weights have another code", flush=True)
+              f"the code of {100 * changed:.2f}% of the weights has changed", flush=True)
     return results
 
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Lints the C++ that lands in a Caffe tree with Caffe's own linter, turned from Python 2 into 3 on the way.
-# Usage: scripts/lint.sh CAFFE_ROOT
+# Checks the C++ files of the patch with Caffe's own linter, which is converted from Python 2 to Python 3 first.
+# Usage: scripts/checks/lint.sh CAFFE_ROOT
 set -euo pipefail
 
-root=$(realpath "${1:?usage: scripts/lint.sh CAFFE_ROOT}")
-cd "$(dirname "$0")/../caffe_patch"
+root=$(realpath "${1:?usage: scripts/checks/lint.sh CAFFE_ROOT}")
+cd "$(dirname "$0")/../../caffe_patch"
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 cp "$root/scripts/cpp_lint.py" "$scratch/"

@@ -1,16 +1,16 @@
 #!/usr/bin/python3
-"""Judges `gfpq prototxt` on every *.prototxt of a Caffe tree, with Google's text_format and the tree's own caffe.proto;
-and on those of any folder after it, with the same caffe.proto.
+"""Checks `gfpq prototxt` on every *.prototxt of a Caffe tree, with Google's text_format and the tree's own caffe.proto.
+Folders after that tree are checked too, with the same caffe.proto.
 
-For each file: it is a document (strip-quant leaves it as it is when it has no Quant layer), strip(add(x)) == x and
-add(add(x)) == add(x), byte for byte; and, read by protobuf, add(x) is x with exactly the Quant layers and the wiring
-that the NNIE needs, in every phase and stage that the file's rules tell apart; so it is with --bits, --sixteen and
---exclude. A layer that a training file and a deploy file of one folder both have reads Quant layers of the same names.
-Nothing here is shared with the program.
+For each file x without Quant layers, byte for byte: strip-quant does not change it, strip(add(x)) == x, and
+add(add(x)) == add(x). As protobuf reads it, add(x) is x with exactly the Quant layers and the wiring that the NNIE
+needs, in every phase, level and stage that the file's rules distinguish, also with --bits, --sixteen and --exclude. A
+layer that is both in a training file and in a deploy file of a folder reads Quant layers of the same names in both.
+This is an independent check: it shares no code with the program.
 
-    prototxt_trees.py [--gfpq PROGRAM] [--verbose] CAFFE_ROOT...
+    scripts/checks/prototxt_trees.py [--gfpq PROGRAM] [--verbose] CAFFE_ROOT...
 
-Needs protoc and python3-protobuf. Exits 1 when anything is not as it should be.
+Needs protoc and python3-protobuf. Exits with 1 if a check failed.
 """
 
 import argparse
@@ -27,18 +27,23 @@ import tempfile
 
 from google.protobuf import text_format
 
-COMPUTED = {
-    "Convolution", "Deconvolution", "Pooling", "InnerProduct", "DepthwiseConv", "DepthwiseConvolution",
-    "DepthWiseConv", "DepthWiseConvolution", "ConvolutionDepthwise", "ConvolutionDepthWise", "ConvDepthwise",
-}
+from wiring import caffe_takes, states_of, wired
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from quantkit.net_rules import State, included  # noqa: E402
+from quantkit.nnie import COMPUTED, HIGH_PRECISION  # noqa: E402
+
+# The names of these types in `layers` messages, the old form of a net.
 OLD_COMPUTED = {"CONVOLUTION", "DECONVOLUTION", "POOLING", "INNER_PRODUCT"}
 
 
 class Wrong(Exception):
-    """Something is not as it should be."""
+    """A check failed; the text says how."""
 
 
 def expect(condition, message):
+    """Raises Wrong with the message unless the condition is true."""
     if not condition:
         raise Wrong(message)
 
@@ -48,10 +53,10 @@ def has_proto(root):
 
 
 def compile_proto(root, folder):
-    """The tree's caffe.proto as a Python module, with what the patch adds to it."""
+    """Compiles the tree's caffe.proto to a Python module. Adds the patch's message and fields if they are missing."""
     proto = (root / "src/caffe/proto/caffe.proto").read_text(encoding="utf-8", errors="replace")
     if "QuantParameter" not in proto:
-        # Numbers far above any that a fork has given out.
+        # The field numbers are far above those that any fork uses.
         for message, field in (("LayerParameter", "quant_param"), ("NetParameter", "weight_quant_param")):
             proto, count = re.subn(r"(?m)^(message %s\s*\{)" % message,
                                    r"\1\n  optional QuantParameter %s = 190001;" % field, proto)
@@ -68,22 +73,23 @@ def compile_proto(root, folder):
 
 
 def run(program, *arguments, source):
-    """The program's exit code, standard output and standard error."""
+    """Runs `gfpq prototxt` with `source` as its input. Returns exit code, standard output and standard error."""
     done = subprocess.run([program, "prototxt", *arguments, "-"], input=source, capture_output=True, check=False)
     return done.returncode, done.stdout, done.stderr.decode(errors="replace")
 
 
 def rewritten(program, command, source, *flags):
+    """The output of a command that must succeed."""
     code, out, err = run(program, command, *flags, source=source)
     expect(code == 0, f"{command}: exit {code}: {err.strip()}")
     return out
 
 
 def nets_of(pb, source):
-    """The file as protobuf reads it: its message, and the nets in it."""
+    """Parses a file with protobuf, as a net or as a solver. Returns the message, and the list of nets in it."""
     text = source.decode("utf-8-sig", errors="replace")
     reasons = []
-    # Fields that this tree's Caffe does not know are passed over: nothing here turns on them.
+    # The last try ignores fields that this tree's Caffe does not have, since no check needs them.
     for message, lenient in ((pb.NetParameter(), False), (pb.SolverParameter(), False), (pb.NetParameter(), True)):
         try:
             text_format.Parse(text, message, allow_unknown_field=lenient, allow_unknown_extension=lenient)
@@ -98,87 +104,21 @@ def nets_of(pb, source):
     raise text_format.ParseError(" / ".join(reasons))
 
 
-def states_of(net):
-    """One state of each kind that the net's rules tell apart: phase, level, stages."""
-    rules = [rule for layer in net.layer for rule in itertools.chain(layer.include, layer.exclude)]
-    stages = sorted({stage for rule in rules for stage in itertools.chain(rule.stage, rule.not_stage)})
-    levels = {0}
-    for rule in rules:
-        if rule.HasField("min_level"):
-            levels |= {rule.min_level, rule.min_level - 1}
-        if rule.HasField("max_level"):
-            levels |= {rule.max_level, rule.max_level + 1}
-    chosen = itertools.chain.from_iterable(itertools.combinations(stages, n) for n in range(len(stages) + 1))
-    return list(itertools.product((0, 1), sorted(levels), itertools.islice(chosen, 256)))
-
-
-def meets(rule, state):
-    phase, level, stages = state
-    if rule.HasField("phase") and rule.phase != phase:
-        return False
-    if rule.HasField("min_level") and level < rule.min_level:
-        return False
-    if rule.HasField("max_level") and level > rule.max_level:
-        return False
-    return all(s in stages for s in rule.stage) and not any(s in stages for s in rule.not_stage)
-
-
-def active(layer, state):
-    if layer.include:
-        return any(meets(rule, state) for rule in layer.include)
-    return not any(meets(rule, state) for rule in layer.exclude)
-
-
-def wired(net, state, ordinals):
-    """For each layer active in the state: its number, and what made each bottom (kind of maker, number, top)."""
-    current = {name: ("input", i, 0) for i, name in enumerate(net.input)}
-    for number, layer in enumerate(net.layer):
-        if not active(layer, state):
-            continue
-        sources = [current.get(name, ("nothing", name, 0)) for name in layer.bottom]
-        yield number, layer, sources
-        for top, name in enumerate(layer.top):
-            current[name] = ("layer", ordinals[number], top)
-
-
-def caffe_takes(net, state):
-    """Whether Net::Init would take the net's wiring in this state."""
-    current = {name: ("input", i, 0) for i, name in enumerate(net.input)}
-    readers = collections.Counter()
-    in_place = []
-    ever = set(current)
-    for number, layer in enumerate(net.layer):
-        if not active(layer, state):
-            continue
-        if any(name not in current for name in layer.bottom):
-            return False
-        readers.update(current[name] for name in layer.bottom)
-        for top, name in enumerate(layer.top):
-            if top < len(layer.bottom) and layer.bottom[top] == name:
-                in_place.append(current[name])
-            elif name in ever:
-                return False
-        for top, name in enumerate(layer.top):
-            current[name] = ("layer", number, top)
-            ever.add(name)
-    # A blob read twice is split, and its parts have other names: nothing writes over it in place then.
-    return all(readers[source] == 1 for source in in_place)
-
-
 class Selection(collections.namedtuple("Selection", "bits sixteen exclude", defaults=(8, "", ""))):
-    """What add-quant is told."""
+    """The options of add-quant that a check uses; `sixteen` and `exclude` are globs, or empty."""
 
     def flags(self):
+        """The options for the command line."""
         return ["--bits", str(self.bits), *(["--sixteen", self.sixteen] if self.sixteen else []),
                 *(["--exclude", self.exclude] if self.exclude else [])]
 
     def width(self, layer):
-        """The layer's width, None for one to be left alone."""
+        """The width that the layer must get in bits, or None if it must stay unchanged."""
         def matches(glob):
             return glob and fnmatch.fnmatchcase(layer.name, glob)
         if layer.type not in COMPUTED or matches(self.exclude):
             return None
-        return 16 if layer.name.endswith("_hp") or matches(self.sixteen) else self.bits
+        return 16 if layer.name.endswith(HIGH_PRECISION) or matches(self.sixteen) else self.bits
 
 
 SELECTIONS = [Selection(), Selection(bits=16), Selection(sixteen="*1*"), Selection(exclude="*2*"),
@@ -186,28 +126,32 @@ SELECTIONS = [Selection(), Selection(bits=16), Selection(sixteen="*1*"), Selecti
 
 
 def check_net(before, after, selection):
-    """`after` is `before` with exactly the Quant layers that belong there; how many they are."""
-    expect(not any(layer.type == "Quant" for layer in before.layer), "has Quant layers of its own")
+    """Checks that `after` is `before` with exactly the right Quant layers. Returns how many they are.
+
+    Both are NetParameters, before and after add-quant with the options in `selection`.
+    """
+    expect(not any(layer.type == "Quant" for layer in before.layer), "the original has Quant layers already")
     quants = [number for number, layer in enumerate(after.layer) if layer.type == "Quant"]
     added = set(quants)
-    # Layers of `after` by their number in `before`; Quant layers by a number of their own.
+    # For each layer of `after`: the index of the same layer in `before`, or for a Quant layer ("quant", index).
     plain = iter(range(len(after.layer)))
     ordinals = [("quant", n) if n in added else next(plain) for n in range(len(after.layer))]
     same_numbers = list(range(len(before.layer)))
-    expect(len(after.layer) - len(quants) == len(before.layer), "a layer came or went")
+    expect(len(after.layer) - len(quants) == len(before.layer), "another layer was added or removed")
 
     tops = {top for layer in before.layer for top in layer.top} | set(before.input)
     names = {layer.name for layer in before.layer}
     for number in quants:
         layer = after.layer[number]
-        expect(len(layer.bottom) == len(layer.top) == 1, f"{layer.name}: not one bottom and one top")
-        expect(layer.name not in names, f"{layer.name}: a name taken")
+        expect(len(layer.bottom) == len(layer.top) == 1, f"{layer.name}: has not exactly one bottom and one top")
+        expect(layer.name not in names, f"{layer.name}: another layer has this name")
         if layer.top[0] != layer.bottom[0]:
-            expect(layer.top[0] not in tops and layer.top[0] == layer.name, f"{layer.name}: top {layer.top[0]}")
-        expect(layer.quant_param.quant_bits in (8, 16) and layer.quant_param.quant_en, f"{layer.name}: quant_param")
-        expect([(p.lr_mult, p.decay_mult) for p in layer.param] == [(0, 0)], f"{layer.name}: param")
+            expect(layer.top[0] not in tops and layer.top[0] == layer.name, f"{layer.name}: wrong top {layer.top[0]}")
+        expect(layer.quant_param.quant_bits in (8, 16) and layer.quant_param.quant_en,
+               f"{layer.name}: wrong quant_param")
+        expect([(p.lr_mult, p.decay_mult) for p in layer.param] == [(0, 0)], f"{layer.name}: wrong param")
 
-    # Everything else is untouched: undone by hand, the message is the one from before.
+    # Without the Quant layers, and with the original bottoms put back, the message must equal the original.
     undone = type(after)()
     undone.CopyFrom(after)
     del undone.layer[:]
@@ -220,79 +164,81 @@ def check_net(before, after, selection):
         old = before.layer[ordinals[number]]
         for i, name in enumerate(layer.bottom):
             if i < len(old.bottom) and name != old.bottom[i]:
-                expect(selection.width(layer), f"{layer.name}: rewired, a {layer.type}")
+                expect(selection.width(layer), f"{layer.name}: a bottom of this {layer.type} was changed")
                 rewired[name].add(old.bottom[i])
                 copy.bottom[i] = old.bottom[i]
-    expect(undone == before, "something else changed")
+    expect(undone == before, "something was changed besides the Quant layers and bottoms")
 
     used = set()
-    # A layer in place in a state that Caffe refuses can keep apart what is one version in the others.
+    # In a state that Caffe refuses, an in-place layer can divide readers that have one source in the other states. Such
+    # a net may need two Quant layers for one source.
     is_sound = all(caffe_takes(before, state) for state in states_of(before))
     for state in states_of(before):
         if not caffe_takes(before, state):
             used |= added
             continue
-        expect(caffe_takes(after, state), f"Caffe would not take it in {state}")
+        expect(caffe_takes(after, state), f"Caffe would refuse the result in {state}")
         floats = {n: sources for n, _, sources in wired(before, state, same_numbers)}
         feeds = {}
         seen_names = set()
-        by_version = {}
+        by_source = {}
         readers = collections.defaultdict(list)
         for number, layer, sources in wired(after, state, ordinals):
             where = f"{layer.name} in {state}"
             if number in added:
-                expect(layer.name not in seen_names, f"{where}: two Quants of one name")
+                expect(layer.name not in seen_names, f"{where}: two Quant layers have this name")
                 seen_names.add(layer.name)
-                expect(sources[0][0] != "layer" or not isinstance(sources[0][1], tuple), f"{where}: reads a Quant")
+                expect(sources[0][0] != "layer" or not isinstance(sources[0][1], tuple),
+                       f"{where}: a Quant layer reads another Quant layer")
                 feeds[ordinals[number]] = (number, sources[0])
                 width = layer.quant_param.quant_bits
                 key = (sources[0], width, layer.top[0] == layer.bottom[0])
-                expect(key not in by_version or not is_sound, f"{where}: two Quants for one version")
-                by_version[key] = number
+                expect(key not in by_source or not is_sound, f"{where}: two Quant layers of one width for one source")
+                by_source[key] = number
                 continue
             original = floats[ordinals[number]]
             for bottom, (source, wanted) in enumerate(zip(sources, original)):
                 quantised = source[0] == "layer" and isinstance(source[1], tuple)
                 if selection.width(layer):
-                    expect(quantised, f"{where}: bottom {bottom} is not fed by a Quant")
+                    expect(quantised, f"{where}: bottom {bottom} does not come from a Quant layer")
                     quant, behind = feeds[source[1]]
-                    expect(behind == wanted, f"{where}: bottom {bottom} quantises {behind}, not {wanted}")
+                    expect(behind == wanted, f"{where}: bottom {bottom} is quantised from {behind}, not from {wanted}")
                     width = after.layer[quant].quant_param.quant_bits
-                    expect(width == selection.width(layer), f"{where}: other width")
+                    expect(width == selection.width(layer), f"{where}: the Quant layer has another width")
                     readers[quant].append(number)
                     used.add(quant)
                 else:
-                    expect(not quantised, f"{where}: a {layer.type} reads a Quant")
+                    expect(not quantised, f"{where}: a {layer.type} reads a Quant layer")
                     expect(source == wanted, f"{where}: reads {source}, not {wanted}")
-        for number in by_version.values():
-            expect(readers[number], f"{after.layer[number].name} in {state}: feeds nothing")
+        for number in by_source.values():
+            expect(readers[number], f"{after.layer[number].name} in {state}: no layer reads it")
     for number in used:
         following = next(n for n in range(number + 1, len(after.layer)) if n not in added)
         reads = list(after.layer[following].bottom)
         expect(after.layer[number].top[0] in reads, f"{after.layer[number].name}: not right before its first reader")
-    expect(used == added, "a Quant that nothing needs in any state")
+    expect(used == added, "a Quant layer that no layer needs in any state")
     return len(quants)
 
 
 def inputs_in_test(before, after):
-    """For each layer of a name of its own that is there in TEST: its bottoms, and what they are with Quant layers."""
-    state = (1, 0, ())
-    names = collections.Counter(layer.name for layer in before.layer if active(layer, state))
+    """For each layer in TEST with a unique name: its type, its bottoms, and its bottoms with Quant layers."""
+    state = State(phase=1, level=0, stage=())
+    names = collections.Counter(layer.name for layer in before.layer if included(layer, state))
     plain = [layer for layer in after.layer if layer.type != "Quant"]
     return {old.name: (old.type, list(old.bottom), list(new.bottom)) for old, new in zip(before.layer, plain)
-            if active(old, state) and names[old.name] == 1}
+            if included(old, state) and names[old.name] == 1}
 
 
 def check_names(train, deploy):
-    """Ranges go over from training to deployment by the Quant layers' names."""
+    """Checks that a layer reads the same Quant layers in training and deployment: ranges are found by their names."""
     for name in train.keys() & deploy.keys():
         (kind, *trained), (_, *deployed) = train[name], deploy[name]
         expect(trained[0] != deployed[0] or trained[1] == deployed[1],
-               f"{name}, a {kind}, reads {trained[1]} in training and {deployed[1]} in deployment")
+               f"{name} ({kind}) reads {trained[1]} in training, but {deployed[1]} in deployment")
 
 
 def check_file(program, pb, source):
-    """What kind of file this is, how many Quant layers it got, and which of its layers read them."""
+    """Checks one file. Returns its kind, the number of Quant layers that it got, and the result of inputs_in_test()."""
     code, added, err = run(program, "add-quant", source=source)
     readable = True
     try:
@@ -301,30 +247,35 @@ def check_file(program, pb, source):
         readable, before, reason = False, [], str(error)
     old = any(layer.type and pb.V1LayerParameter.LayerType.Name(layer.type) in OLD_COMPUTED or layer.HasField("layer")
               for net in before if not net.layer for layer in net.layers)
+
     if old:
         expect(code == 1 and not added and "upgrade_net_proto_text" in err, f"old layers: exit {code}: {err}")
-        expect(rewritten(program, "strip-quant", source) == source, "strip of a file without Quant changed it")
+        expect(rewritten(program, "strip-quant", source) == source, "strip-quant changed a file without Quant layers")
         return "old", 0, {}
+
     expect(code == 0, f"add-quant: exit {code}: {err.strip()}")
     stripped = rewritten(program, "strip-quant", source)
-    expect(stripped == source, "strip of a file without Quant changed it")
+    expect(stripped == source, "strip-quant changed a file without Quant layers")
     for selection, weights in itertools.product(SELECTIONS, ([], ["--weights"])):
         flags = selection.flags() + weights
         more = rewritten(program, "add-quant", source, *flags)
-        expect(rewritten(program, "strip-quant", more) == source, f"strip(add {flags}) is not the original")
-        expect(rewritten(program, "add-quant", more, *flags) == more, f"add {flags} twice is not add once")
+        expect(rewritten(program, "strip-quant", more) == source,
+               f"strip-quant after add-quant {flags} does not give the original")
+        expect(rewritten(program, "add-quant", more, *flags) == more, f"a second add-quant {flags} changes the file")
         if readable and not weights:
             _, after = nets_of(pb, more)
-            expect(len(before) == len(after), f"nets came or went with {flags}")
+            expect(len(before) == len(after), f"the number of nets changed with {flags}")
             for b, a in zip(before, after):
                 check_net(b, a, selection)
+
     if not readable:
         return f"unreadable by protobuf ({reason[:90]})", 0, {}
     _, after = nets_of(pb, added)
     count = sum(check_net(b, a, Selection()) for b, a in zip(before, after))
     if not any(net.layer for net in before):
-        expect(added == source, "a file without layers changed")
+        expect(added == source, "a file without layers was changed")
         return "no net", 0, {}
+
     code, report, err = run(program, "check", "--json", source=added)
     findings = json.loads(report)["findings"]
     wrong = {finding["fault"] for finding in findings if finding["severity"] == "error"}
@@ -337,12 +288,13 @@ def check_file(program, pb, source):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("trees", metavar="CAFFE_ROOT", nargs="+", type=pathlib.Path)
-    here = pathlib.Path(__file__).resolve().parent.parent
-    parser.add_argument("--gfpq", default=str(here / "target/release/gfpq"), help="the program to judge")
-    parser.add_argument("--verbose", action="store_true", help="a line for every file")
+    here = pathlib.Path(__file__).resolve().parents[2]
+    parser.add_argument("--gfpq", default=str(here / "target/release/gfpq"), help="the program to check")
+    parser.add_argument("--verbose", action="store_true", help="print a line for every file")
     arguments = parser.parse_args()
     if not has_proto(arguments.trees[0]):
-        parser.error(f"{arguments.trees[0]}: no src/caffe/proto/caffe.proto in it")
+        parser.error(f"{arguments.trees[0]} has no src/caffe/proto/caffe.proto")
+
     counts = collections.Counter()
     for root in arguments.trees:
         if has_proto(root):
@@ -361,6 +313,7 @@ def main():
             counts["quants"] += quants
             if arguments.verbose or kind.startswith(("unreadable", "refused")):
                 print(f"{path}: {kind}, {quants} Quant layers")
+
         for inputs in folders.values():
             trains, deploys = ([path for path in inputs if word in path.stem] for word in ("train", "deploy"))
             for train, deploy in itertools.product(trains, deploys):
@@ -370,11 +323,11 @@ def main():
                 except Wrong as wrong:
                     counts["failed"] += 1
                     print(f"FAILED {train} and {deploy.name}: {wrong}")
-    print(f"{counts['files']} files: {counts['net']} nets with {counts['quants']} Quant layers, all as expected, "
-          f"{counts['no net']} without a net, {counts['old']} with old layers refused clearly, "
+    print(f"{counts['files']} files: {counts['net']} nets with {counts['quants']} Quant layers, "
+          f"{counts['no net']} files without a net, {counts['old']} nets in the old form, which add-quant refuses, "
           f"{counts['refused by Caffe']} nets whose wiring Caffe refuses, {counts['unreadable by protobuf']} files "
-          f"that protobuf cannot read; names the same in {counts['pairs']} pairs of training and deployment; "
-          f"{counts['failed']} failed")
+          f"that protobuf cannot read. {counts['pairs']} pairs of training and deployment were compared. "
+          f"{counts['failed']} checks failed.")
     return 1 if counts["failed"] or not counts["files"] else 0
 
 

@@ -1,20 +1,20 @@
 #!/usr/bin/env bash
-# Unpacks CUDA 11.8 as Debian packages it (component non-free), with the g++-11 that it compiles for, into DIR, apart from
-# the system: nothing is installed, and DIR/bin/nvcc works. The packages come from the mirror that this machine's own apt
-# sources name. 1.2 GB are fetched. For building Caffe's GPU side where no toolkit is installed.
-# Usage: scripts/cuda_toolkit.sh DIR      an existing DIR is left alone
+# Unpacks CUDA 11.8 as Debian packages it (component non-free) into DIR, with g++-11, the host compiler that it supports.
+# Nothing is installed in the system; DIR/bin/nvcc is ready to use. The packages come from the Debian mirror that this
+# machine's own apt sources name: 1.2 GB. For building Caffe's GPU side on a machine without a CUDA toolkit.
+# Usage: scripts/fetch/cuda_toolkit.sh DIR      does nothing if DIR/bin/nvcc exists
 set -euo pipefail
 
-dir=$(realpath -m "${1:?usage: scripts/cuda_toolkit.sh DIR}")
+dir=$(realpath -m "${1:?usage: scripts/fetch/cuda_toolkit.sh DIR}")
 if [ -e "$dir/bin/nvcc" ]; then
   exit 0
 fi
-cd "$(dirname "$0")/.."
-# shellcheck source=scripts/debian.sh
-source scripts/debian.sh
+cd "$(dirname "$0")/../.."
+# shellcheck source=scripts/fetch/debian.sh
+source scripts/fetch/debian.sh
 mkdir -p "$(dirname "$dir")"
 scratch=$(mktemp -d -p "$(dirname "$dir")")
-# An interrupted run leaves neither packages nor half a toolkit, which the next one would trip over.
+# An interrupted run must leave neither packages nor half a toolkit.
 trap 'rm -rf "$scratch" "$dir.part"' EXIT
 private_apt "$scratch" deb bookworm main non-free
 (cd "$scratch" && "${apt[@]}" download nvidia-cuda-toolkit nvidia-cuda-dev nvidia-profiler libcudart11.0 libcublas11 \
@@ -25,7 +25,7 @@ for package in "$scratch"/*.deb; do
   rm "$package"
 done
 
-# The toolkit's own paths begin at /; a CUDA folder's are bin, include and lib64.
+# Debian's paths start at /usr; Caffe's build expects bin, include and lib64 in the CUDA folder.
 usr=$dir.part/usr
 toolkit=$usr/lib/nvidia-cuda-toolkit
 rm "$toolkit/bin/nvcc.profile"
@@ -39,7 +39,7 @@ cat > "$dir.part/bin/nvcc" <<WRAPPER
 PATH=$dir/usr/bin:\$PATH exec $dir/usr/lib/nvidia-cuda-toolkit/bin/nvcc "\$@"
 WRAPPER
 chmod +x "$dir.part/bin/nvcc"
-# Static libraries and those that Caffe does not use are most of it.
+# Caffe links no static library of CUDA but libcudart_static.a, and they take most of the space.
 find "$usr/lib/x86_64-linux-gnu" -name 'lib*_static*.a' ! -name 'libcudart_static.a' -delete
 rm -rf "$dir"
 mv "$dir.part" "$dir"

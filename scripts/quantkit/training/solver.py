@@ -1,15 +1,16 @@
-"""A solver's prototxt, its nets, and the same solver with quantised nets."""
+"""A solver's prototxt: its nets, and the same solver with quantised nets."""
 
 import pathlib
 
-from . import model
-from .guard import Problem
+from .. import model
+from ..child_process import Problem
 
+# An interval in iterations that no training reaches.
 NEVER = 2**31 - 1
 
 
 class Solver:
-    """A solver as its file says, with the checks that Caffe answers with abort()."""
+    """A solver file, read and checked: Caffe would abort() on the errors that are reported here as a Problem."""
 
     def __init__(self, caffe, path, needs_test=True):
         self.caffe = caffe
@@ -18,28 +19,32 @@ class Solver:
         param = self.param
         train = [field for field in ("net", "net_param", "train_net", "train_net_param") if param.HasField(field)]
         if len(train) != 1:
-            raise Problem(f"{path}: a solver names one train net, as net or train_net; this one names {len(train)}")
+            raise Problem(f"{path}: a solver must name one train net, as net or train_net; this one names {len(train)}")
         for name in self.files():
             if not pathlib.Path(name).is_file():
                 raise Problem(f"{path}: no net {name} in {pathlib.Path.cwd()}: run from the folder where "
                               "`caffe train` finds it")
+
         if not needs_test:
             return
         own = len(param.test_net) + len(param.test_net_param)
         generic = param.HasField("net") or param.HasField("net_param")
         if not param.test_iter:
-            raise Problem(f"{path}: no test net, so nothing to measure accuracy with: give it test_iter (how many "
-                          "batches a test takes) and test_interval, and the net layers for phase TEST")
+            raise Problem(f"{path}: no test net, so accuracy cannot be measured: give the solver test_iter (the number "
+                          "of batches of a test) and test_interval, and the net layers for phase TEST")
         if len(param.test_iter) < own or (len(param.test_iter) > own and not generic):
             raise Problem(f"{path}: {len(param.test_iter)} test_iter for {own} test nets")
 
     def files(self):
-        """The net files it names."""
+        """The net files that the solver names."""
         param = self.param
         return [name for name in (param.net, param.train_net, *param.test_net) if name]
 
     def nets(self):
-        """Every net that a training with it builds: the train net, then each test net, as Caffe takes them."""
+        """Yields the NetParameter of each net of a training, with its state: the train net, then the test nets.
+
+        The order and the states follow Caffe's Solver::InitTrainNet and InitTestNets.
+        """
         param, pb2 = self.param, self.caffe.proto.caffe_pb2
         generic = [param.net_param] if param.HasField("net_param") else [param.net] if param.HasField("net") else []
         train = generic or ([param.train_net_param] if param.HasField("train_net_param") else [param.train_net])
@@ -59,7 +64,10 @@ class Solver:
             yield net
 
     def quantised(self, change, folder):
-        """Its parameters with every net replaced by a file in the folder that change(net file, new file) wrote."""
+        """A copy of the SolverParameter in which every net is replaced by a quantised one in the folder.
+
+        change(net file, new file) writes each of these; a net that is named more than once is changed once.
+        """
         param = type(self.param)()
         param.CopyFrom(self.param)
         made = {}
@@ -85,7 +93,8 @@ class Solver:
             elif param.HasField(inline):
                 setattr(param, field, replace(getattr(param, inline)))
                 param.ClearField(inline)
-        # Caffe counts inline test nets before those in files.
+
+        # Caffe numbers inline test nets before those in files.
         tests = [replace(source) for source in (*param.test_net_param, *param.test_net)]
         param.ClearField("test_net_param")
         param.test_net[:] = tests
@@ -93,7 +102,7 @@ class Solver:
 
 
 def quiet(param):
-    """Leaves testing, snapshots and output to the caller."""
+    """Switches off the solver's own tests, snapshots and output, which the caller does instead. Returns `param`."""
     param.test_interval = NEVER
     param.test_initialization = False
     param.snapshot = 0
@@ -104,7 +113,7 @@ def quiet(param):
 
 
 def moved(param, old, new):
-    """Has a solver that quantised() made name the folder `new` where it named `old`."""
+    """Replaces the folder `old` by `new` in the paths of a SolverParameter that quantised() made. Returns `param`."""
     for field in ("net", "train_net", "snapshot_prefix"):
         if param.HasField(field):
             setattr(param, field, getattr(param, field).replace(f"{old}/", f"{new}/", 1))

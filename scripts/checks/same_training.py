@@ -1,9 +1,9 @@
-"""With quantisation off, does a patched Caffe train as an unpatched one does? Every bit is compared.
+"""Checks that a patched Caffe with quantisation off trains exactly as an unpatched one, bit for bit.
 
-The examples on handwritten digits are trained for some iterations by the unpatched tree, by the patched one, and by the
-patched one with Quant layers and weight_quant_param in the net, all of them switched off; weights and the solver's
-history are compared.
-Usage: same_training.py UNPATCHED PATCHED --gfpq GFPQ
+The examples on handwritten digits are trained for some iterations by the unpatched tree, by the patched tree, and by
+the patched tree with Quant layers and weight_quant_param that are switched off. The weights and the solver's history
+must be the same.
+Usage: scripts/checks/same_training.py UNPATCHED PATCHED --gfpq GFPQ
 """
 
 import argparse
@@ -17,11 +17,11 @@ import tempfile
 import numpy as np
 
 EXAMPLES = ("lenet", "residual", "depthwise")
-SAMPLES = pathlib.Path(__file__).resolve().parent / "sample" / "digits"
+SAMPLES = pathlib.Path(__file__).resolve().parents[1] / "sample" / "digits"
 
 
 def train(solver_file, iterations, out):
-    """In a tree's own process: trains, and writes the weights and the solver's history by name."""
+    """Trains, and writes the weights and the solver's history by name to `out`. Runs in a process for one tree."""
     import ctypes
 
     import caffe
@@ -36,13 +36,14 @@ def train(solver_file, iterations, out):
     solver.snapshot()
     state = caffe.proto.caffe_pb2.SolverState()
     state.ParseFromString(pathlib.Path(f"snapshot_iter_{iterations}.solverstate").read_bytes())
-    # A Quant layer's range takes part in the history with zeros, wherever in the net it is.
+    # The ranges of Quant layers have a history too, which is all zero; those entries are left out.
     for index, blob in enumerate(blob for blob in state.history if any(blob.data)):
         arrays[f"history/{index}"] = np.array(blob.data, dtype=np.float32)
     np.savez(out, **arrays)
 
 
 def run(tree, folder, solver, iterations, out):
+    """Trains in a process that loads this tree's Caffe, and returns the arrays by name."""
     environment = {**os.environ, "PYTHONPATH": str(tree / "python"), "GLOG_minloglevel": "2",
                    "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, __file__, "--train", solver, str(iterations), out]
@@ -52,7 +53,7 @@ def run(tree, folder, solver, iterations, out):
 
 
 def compare(example, folder, unpatched, patched, gfpq, iterations):
-    """What differs, or None, and how many values were compared."""
+    """Trains one example in all ways. Returns what differs, or None, and the number of values that were compared."""
     for file in SAMPLES.glob(f"{example}_*.prototxt"):
         shutil.copy(file, folder)
     net, solver = f"{example}_train_test.prototxt", folder / f"{example}_solver.prototxt"
@@ -64,6 +65,7 @@ def compare(example, folder, unpatched, patched, gfpq, iterations):
     assert off.count("quant_en: 0") > 2
     (folder / "off.prototxt").write_text(off)
     (folder / "off_solver.prototxt").write_text(solver.read_text().replace(net, "off.prototxt"))
+
     reference = run(unpatched, folder, solver.name, iterations, "unpatched.npz")
     values = sum(array.size for array in reference.values())
     for name, tried in (("the patched Caffe", solver.name), ("Quant layers switched off", "off_solver.prototxt")):
@@ -73,11 +75,12 @@ def compare(example, folder, unpatched, patched, gfpq, iterations):
         for key, array in reference.items():
             if array.tobytes() != arrays[key].tobytes():
                 return f"{name}: {key} differs", values
-    # Switched on it must differ, or this compares nothing.
+
+    # With quantisation on, the weights must differ; otherwise this comparison would prove nothing.
     (folder / "off.prototxt").write_text(quantised)
     on = run(patched, folder, "off_solver.prototxt", iterations, "on.npz")
     same = all(np.array_equal(reference[key], on[key]) for key in reference if not key.startswith("history"))
-    return ("switched on, nothing differs" if same else None), values
+    return ("with quantisation on, nothing differs" if same else None), values
 
 
 def main():

@@ -1,13 +1,16 @@
-"""A training's figures as they come: a CSV, and a picture of it."""
+"""The figures of a training while it runs: a CSV file, and a plot of it."""
 
 import csv
 import io
 
-from . import model
+from .. import model
 
 
 class Curves:
-    """Rows of (iteration, loss, learning rate, test figures or blanks) in a CSV file that grows."""
+    """A CSV file with a row for each report: iteration, loss, learning rate, and the test figures or blanks.
+
+    `labels` name the test figures. With `resume_at`, the file's rows up to that iteration are kept.
+    """
 
     def __init__(self, path, labels, resume_at=None):
         self.path = path
@@ -22,7 +25,7 @@ class Curves:
         model.write(path, text.getvalue().encode())
 
     def add(self, iteration, loss, rate, values):
-        """A row; `values` are the test figures, or empty where no test was run."""
+        """Adds a row; `values` are the test figures, or empty if no test was run."""
         row = [str(iteration), f"{loss:.6g}", f"{rate:.6g}", *(f"{value:.6g}" for value in values)]
         row += [""] * (len(self.header) - len(row))
         self.rows.append(row)
@@ -30,9 +33,9 @@ class Curves:
             csv.writer(file).writerow(row)
 
     def draw(self, path, outputs, levels):
-        """The picture: loss and learning rate, and each test figure with horizontal lines at `levels`.
+        """Writes the plot to `path`: loss and learning rate, and a panel for each of the test figures `outputs`.
 
-        `levels` is a list of (name, values), one value for each output.
+        `levels` is a list of (name, values) with a value for each output, drawn as horizontal lines.
         """
         import matplotlib
         matplotlib.use("Agg")
@@ -47,6 +50,7 @@ class Curves:
         rate = axes[0].twinx()
         rate.plot(steps, [float(row[2]) for row in self.rows], linewidth=1, color="tab:gray", linestyle=":")
         rate.set_ylabel("learning rate (dotted)")
+
         for column, (output, axis) in enumerate(zip(outputs, axes[1:])):
             rows = [row for row in self.rows if row[3 + column]]
             factor = 100 if output.is_accuracy else 1
@@ -56,6 +60,7 @@ class Curves:
                 axis.axhline(factor * values[column], linestyle=style, linewidth=1, color="black", label=name)
             axis.set_ylabel(output.label + (", %" if output.is_accuracy else ""))
             axis.legend(loc="best", fontsize="small")
+
         axes[-1].set_xlabel("iteration")
         part = path.with_name(path.name + ".part")
         figure.savefig(part, format="png", dpi=110)

@@ -1,15 +1,20 @@
 #!/usr/bin/env bash
-# Fetches NVRTC and ptxas, the compiler and assembler of CUDA kernels, from NVIDIA's packages on PyPI: of CUDA 11.8, which
-# the embedded PTX is made with, and of the newest 12 and 13. Prints their folder, which has a folder for each major version.
-# Needs pip (scripts/setup.sh installs it). Usage: GFPQ_NVRTC=$(scripts/nvrtc.sh) cargo test --test cuda
+# Downloads NVRTC and ptxas, the compiler and the assembler of CUDA kernels, from NVIDIA's packages on PyPI: those of CUDA
+# 11.8, which the embedded PTX is made with, and of the newest CUDA 12 and 13. Prints the folder that they are in; it has
+# a subfolder for each major version. Needs pip (scripts/setup.sh installs it).
+# Usage: GFPQ_NVRTC=$(scripts/fetch/nvrtc.sh) cargo test --test cuda
 set -euo pipefail
 
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 folder=${CARGO_TARGET_DIR:-$PWD/target}/nvrtc
+
+# Downloads packages into the subfolder of a major version, if that does not exist yet.
+# Usage: fetch MAJOR PACKAGE…
 fetch() {
   local major=$1
   shift
   [ ! -e "$folder/$major" ] || return 0
+
   local scratch
   scratch=$(mktemp -d)
   /usr/bin/python3 -m pip download --quiet --no-deps --dest "$scratch" "$@" >&2
@@ -31,6 +36,7 @@ PYTHON
   rm -rf "$scratch"
   mv "$folder/$major.part" "$folder/$major"
 }
+
 mkdir -p "$folder"
 fetch 11 nvidia-cuda-nvrtc-cu11==11.8.89 nvidia-cuda-nvcc-cu11==11.8.89
 fetch 12 nvidia-cuda-nvrtc-cu12 nvidia-cuda-nvcc-cu12

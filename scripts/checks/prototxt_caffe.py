@@ -1,10 +1,10 @@
-"""Nets with Quant layers in a patched Caffe: each of a tree's nets loads with them and, switched off, computes the same.
+"""Checks in a patched Caffe that nets load with Quant layers, and that they compute the same with quantisation off.
 
-For every prototxt of a Caffe tree, or of a folder, that is a net of this Caffe's layers whose data can be replaced: data
-layers become DummyData, the net is built as it is and with `gfpq prototxt add-quant --weights`, both get the same weights
-and data, and with quant_en: 0 every blob must be the same, bit for bit, and the gradients; with quant_en: 1 the net must
-run. A net with a loss runs in TRAIN, and any net in TEST.
-Usage: PYTHONPATH=CAFFE/python prototxt_caffe.py --gfpq GFPQ TREE...
+Takes every prototxt of a Caffe tree, or of a folder, that is a net of this Caffe's layers and whose data layers can be
+replaced by DummyData. The net is built as it is, and after `gfpq prototxt add-quant --weights`, with the same weights
+and data. With quant_en: 0 every blob must be the same bit for bit, and the gradients must be equal to float rounding;
+with quant_en: 1 the net must run. All nets run in TEST, those with a loss also in TRAIN.
+Usage: PYTHONPATH=CAFFE/python scripts/checks/prototxt_caffe.py --gfpq GFPQ TREE...
 """
 
 import argparse
@@ -21,17 +21,18 @@ from google.protobuf import text_format  # noqa: E402
 
 import caffe  # noqa: E402
 from caffe.proto import caffe_pb2  # noqa: E402
-from prototxt_trees import active, caffe_takes  # noqa: E402
+from wiring import State, caffe_takes, included  # noqa: E402
 
 DATA_TYPES = {"Data", "ImageData", "HDF5Data", "MemoryData", "WindowData"}
-# What an example's images are, where no crop_size says so: channels, height, width.
+# The shape (channels, height, width) of an example's images, by its folder, for nets without a crop_size.
 IMAGES = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32), "siamese": (2, 28, 28), "hdf5_classification": (4, 1, 1)}
 BATCH = 2
-# What can be built here: not the Python layers that a net names.
+# Layer types that can be built here; the modules of Python layers are not available.
 KNOWN = set(caffe.layer_type_list()) - {"Python"}
 
 
 def image_shape(path, layer):
+    """The shape of a data layer's images, or None if it is not known. `path` is the net's file."""
     crop = layer.transform_param.crop_size or layer.window_data_param.crop_size
     if crop:
         return (3, crop, crop)
@@ -39,7 +40,7 @@ def image_shape(path, layer):
 
 
 def without_data(path, net):
-    """Replaces data layers and shrinks batches; None where a data layer's shape is not known."""
+    """Replaces data layers by DummyData and reduces batches. Returns None if a data layer's shape is not known."""
     for layer in net.layer:
         if layer.type == "Input":
             for shape in layer.input_param.shape:
@@ -60,15 +61,16 @@ def without_data(path, net):
 
 
 def phases_of(net):
-    """The phases that the net runs in: a net with a loss is one that trains; one may lack the data of a phase."""
+    """Yields the phases that the net can run in: TEST, and TRAIN if it has a loss. One of them may have no data."""
     trains = any("Loss" in layer.type for layer in net.layer)
     for phase in [caffe.TRAIN, caffe.TEST] if trains else [caffe.TEST]:
-        state = (phase, 0, ())
-        if any(active(layer, state) for layer in net.layer) and caffe_takes(net, state):
+        state = State(phase, level=0, stage=())
+        if any(included(layer, state) for layer in net.layer) and caffe_takes(net, state):
             yield phase
 
 
 def run(file, phase, weights):
+    """Builds the net, and runs forward, in TRAIN also backward, with data that is the same in each call."""
     caffe.set_random_seed(1)
     net = caffe.Net(str(file), phase)
     if weights:
@@ -84,7 +86,10 @@ def run(file, phase, weights):
 
 
 def same(plain, quant):
-    """What differs, if anything. Data bit for bit; gradients that meet at a blob may be summed in another order."""
+    """Compares two nets, and returns what differs, or None.
+
+    Blobs must be equal bit for bit, gradients only to rounding: where several meet, the order of the sum may differ.
+    """
     for name, blob in plain.blobs.items():
         if name in quant.blobs and not np.array_equal(blob.data, quant.blobs[name].data, equal_nan=True):
             return f"blob {name} differs"
@@ -99,12 +104,14 @@ def same(plain, quant):
 
 
 def judge(folder, gfpq, net, phase):
+    """Checks one net in one phase. Returns what differs, or None, and the number of Quant layers."""
     plain, quant, off = (folder / name for name in ("plain.prototxt", "quant.prototxt", "off.prototxt"))
     net.force_backward = False
     plain.write_text(text_format.MessageToString(net))
     subprocess.run([gfpq, "prototxt", "add-quant", plain, "--weights", "-o", quant], check=True, capture_output=True)
     text = quant.read_text()
     off.write_text(text.replace("quant_en: 1", "quant_en: 0"))
+
     net_plain = run(plain, phase, None)
     net_plain.save(str(folder / "weights.caffemodel"))
     difference = same(run(plain, phase, folder / "weights.caffemodel"), run(off, phase, folder / "weights.caffemodel"))
@@ -116,7 +123,7 @@ def judge(folder, gfpq, net, phase):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("trees", metavar="TREE", nargs="+", type=pathlib.Path)
-    parser.add_argument("--gfpq", required=True)
+    parser.add_argument("--gfpq", required=True, help="the program gfpq")
     arguments = parser.parse_args()
     caffe.set_mode_cpu()
     checked = skipped = failed = layers = runs = unread = 0
@@ -126,7 +133,7 @@ def main():
             try:
                 text_format.Parse(path.read_bytes().decode("utf-8-sig", errors="replace"), net)
             except text_format.ParseError:
-                unread += 1  # A solver, or a net with a fork's own fields.
+                unread += 1  # A solver, or a net with fields that only a fork has.
                 continue
             name = path.relative_to(next(tree for tree in arguments.trees if tree in path.parents))
             phases = list(phases_of(net))
@@ -135,16 +142,19 @@ def main():
                 skipped += bool(net.layer)
                 print(f"left out {name}", flush=True)
                 continue
+
             difference, count = None, 0
             for phase in phases:
                 runs += 1
                 found, count = judge(pathlib.Path(folder), arguments.gfpq, net, phase)
                 difference = difference or found and f"{'TEST' if phase else 'TRAIN'}: {found}"
             checked, layers, failed = checked + 1, layers + count, failed + (difference is not None)
-            print(f"{'FAILED' if difference else 'same  '} {name}: {count} Quant layers{', ' + difference if difference else ''}", flush=True)
-    print(f"{checked} nets with {layers} Quant layers in {runs} runs of a phase, {checked - failed} the same when switched "
-          f"off, {failed} not; {skipped} left out (their data's shape is not in the file, or they need layers that are not "
-          f"in this Caffe, or run in no phase); {unread} files are no net that this Caffe reads")
+            print(f"{'FAILED' if difference else 'same  '} {name}: {count} Quant layers"
+                  f"{', ' + difference if difference else ''}", flush=True)
+    print(f"{checked} nets with {layers} Quant layers, in {runs} runs of a phase: with quantisation off, "
+          f"{checked - failed} compute the same, {failed} do not. {skipped} nets were left out: their data's shape "
+          f"is not known, they need layers that are not in this Caffe, or they run in no phase. {unread} files are not "
+          "nets that this Caffe reads.")
     return 1 if failed or not checked else 0
 
 

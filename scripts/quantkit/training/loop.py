@@ -1,4 +1,4 @@
-"""The training loop: Caffe's solver steps, this loop tests, snapshots, and stops when asked."""
+"""The training loop: Caffe's solver makes the steps; this loop tests, takes snapshots, and stops on an interrupt."""
 
 import collections
 import math
@@ -7,12 +7,13 @@ import time
 
 import numpy as np
 
-from . import evaluation, replay
-from .guard import Problem
+from . import replay
+from .. import evaluation
+from ..child_process import Problem
 
 
 class Schedule:
-    """How often things happen, in iterations. They also happen after the last one."""
+    """The intervals of tests, snapshots and reports, in iterations. Each also happens after the last iteration."""
 
     def __init__(self, iterations, test_interval, snapshot, display):
         self.iterations = iterations
@@ -21,11 +22,15 @@ class Schedule:
         self.display = display
 
     def due(self, interval, iteration):
+        """Whether what has this interval happens after this iteration. An interval of 0 stands for the end only."""
         return iteration == self.iterations or (interval > 0 and iteration % interval == 0)
 
 
 class Interrupt:
-    """Ctrl-C or SIGTERM asks for an end after the iteration at work; another one, a second later, ends at once."""
+    """Ctrl-C or SIGTERM sets `asked`, which ends the training after the current iteration.
+
+    Another one, more than a second later, ends it at once.
+    """
 
     def __init__(self):
         self.asked = False
@@ -40,24 +45,19 @@ class Interrupt:
             signal.signal(number, handler)
 
     def _ask(self, *_):
-        # A signal to the process group comes twice: the parent passes it on.
+        # One Ctrl-C can arrive twice, from the terminal and from the parent process; that is not a second request.
         if self.asked and time.monotonic() > self.first + 1:
             raise KeyboardInterrupt
         if not self.asked:
             self.asked, self.first = True, time.monotonic()
 
 
-def loss_of(net):
-    """What the net's last forward pass minimised."""
-    return sum(weight * float(net.blobs[blob].data.sum()) for blob, weight in net.blob_loss_weights.items() if weight)
-
-
 def train(solver, param, schedule, snapshots, curves, progress, after_snapshot):
-    """Trains to the schedule's end, and returns whether it came that far: not if it was interrupted.
+    """Trains to the end of the schedule. Returns whether the end was reached: False if the training was interrupted.
 
-    `param` is the solver's SolverParameter. The solver may have been restored: its data layers and random numbers are
-    brought to the same place first. Without room for a snapshot training goes on, and says so; without room for the
-    last one it fails.
+    `param` is the solver's SolverParameter. If the solver was restored from a snapshot, its data layers and random
+    numbers are brought to the same state first. If a snapshot cannot be written, training goes on with a message;
+    without the last one it raises a Problem. Calls after_snapshot() after each snapshot.
     """
     _catch_up(solver, param, schedule)
     recent = collections.deque(maxlen=max(1, schedule.display))
@@ -67,9 +67,10 @@ def train(solver, param, schedule, snapshots, curves, progress, after_snapshot):
             rate = solver.lr
             solver.step(1)
             iteration = solver.iter
-            recent.append(loss_of(solver.net))
+            recent.append(evaluation.loss_of(solver.net))
             test = schedule.due(schedule.test_interval, iteration)
             _check_finite(solver.net, recent[-1], iteration, test)
+
             if test:
                 for net in solver.test_nets:
                     net.share_with(solver.net)
@@ -77,6 +78,7 @@ def train(solver, param, schedule, snapshots, curves, progress, after_snapshot):
             if test or schedule.due(schedule.display, iteration):
                 curves.add(iteration, sum(recent) / len(recent), rate, values if test else [])
             progress.show(iteration, recent, values)
+
             last = iteration == schedule.iterations or interrupt.asked
             if last or schedule.due(schedule.snapshot, iteration):
                 try:
@@ -92,20 +94,23 @@ def train(solver, param, schedule, snapshots, curves, progress, after_snapshot):
 
 
 def _check_finite(net, loss, iteration, thoroughly):
-    """Fails when training has diverged. Quant layers take NaN for 0, so that a finite loss alone says little."""
+    """Raises a Problem if training has diverged.
+
+    Quant layers turn NaN into 0, so the loss can be finite with NaN in the weights: `thoroughly` checks these too.
+    """
     lost = [] if math.isfinite(loss) else ["the loss"]
     if thoroughly:
         lost += [name for name, blobs in net.params.items() if not all(np.isfinite(blob.data).all() for blob in blobs)]
     if lost:
-        raise Problem(f"{lost[0]} is not finite at iteration {iteration}: start anew with a lower --base-lr")
+        raise Problem(f"{lost[0]} is not finite at iteration {iteration}: start again with a lower --base-lr")
 
 
 def _catch_up(solver, param, schedule):
-    """Runs what drew and moved in the iterations before, in their order."""
-    moving = replay.moving(solver.net)
-    tests = [(net, replay.moving(net), count) for net, count in zip(solver.test_nets, param.test_iter)]
+    """Repeats the forward passes of stateful layers in the iterations before the restored one, in their order."""
+    stateful = replay.stateful_layers(solver.net)
+    tests = [(net, replay.stateful_layers(net), count) for net, count in zip(solver.test_nets, param.test_iter)]
     for iteration in range(1, solver.iter + 1):
-        replay.advance(solver.net, moving, param.iter_size)
+        replay.advance(solver.net, stateful, param.iter_size)
         if schedule.due(schedule.test_interval, iteration):
             for net, layers, count in tests:
                 replay.advance(net, layers, count)

@@ -1,4 +1,4 @@
-"""GPU memory and streams through the driver itself (ctypes, nothing to build), for tests and measurements.
+"""GPU memory and streams through the CUDA driver (ctypes, nothing to build), for tests and measurements.
 
     with gpu.Gpu() as device:
         data = device.put(numpy_array)
@@ -12,11 +12,11 @@ import numpy as np
 
 
 class NoGpu(Exception):
-    """Why there is no GPU to use."""
+    """There is no usable GPU; the text says why."""
 
 
 class Gpu:
-    """The first GPU, its primary context current, with a stream."""
+    """The first GPU. Makes its primary context current and creates a stream."""
 
     def __init__(self):
         try:
@@ -42,30 +42,33 @@ class Gpu:
         self._driver.cuDevicePrimaryCtxRelease_v2(0)
 
     def call(self, name, *arguments):
+        """Calls a function of the driver; an error code is an exception."""
         code = getattr(self._driver, name)(*arguments)
         if code != 0:
             raise RuntimeError(f"{name} returns {code}")
 
     def is_busy(self):
-        """Whether work waits on the stream."""
-        return self._driver.cuStreamQuery(self.stream) == 600
+        """Whether the stream has work that is not finished."""
+        return self._driver.cuStreamQuery(self.stream) == 600  # CUDA_ERROR_NOT_READY
 
     def synchronise(self):
         self.call("cuStreamSynchronize", self.stream)
 
     def allocate(self, size):
+        """Allocates GPU memory of `size` bytes, not initialised."""
         address = ctypes.c_uint64()
         self.call("cuMemAlloc_v2", ctypes.byref(address), ctypes.c_size_t(max(size, 1)))
         return Memory(self, address.value)
 
     def put(self, array):
+        """Allocates GPU memory with a copy of the array."""
         array = np.ascontiguousarray(array)
         memory = self.allocate(array.nbytes)
         memory.set(array)
         return memory
 
     def pinned(self):
-        """A zeroed 32-bit word of CPU memory that the GPU can write."""
+        """A 32-bit word of CPU memory that the GPU can write; it is 0."""
         address = ctypes.c_void_p()
         self.call("cuMemAllocHost_v2", ctypes.byref(address), ctypes.c_size_t(4))
         word = ctypes.cast(address, ctypes.POINTER(ctypes.c_uint32))
@@ -73,11 +76,12 @@ class Gpu:
         return word
 
     def copy(self, to, source, size):
-        """From GPU memory to GPU memory, on the stream."""
-        self.call("cuMemcpyDtoDAsync_v2", ctypes.c_uint64(to), ctypes.c_uint64(source), ctypes.c_size_t(size), self.stream)
+        """Copies `size` bytes from GPU address to GPU address, asynchronously on the stream."""
+        self.call("cuMemcpyDtoDAsync_v2", ctypes.c_uint64(to), ctypes.c_uint64(source), ctypes.c_size_t(size),
+                  self.stream)
 
     def seconds(self, work, repeat):
-        """Median time of `work` on the stream, by events."""
+        """The median time of work() on the stream in seconds, of `repeat` calls, measured with events."""
         events = [ctypes.c_void_p() for _ in range(repeat + 1)]
         for event in events:
             self.call("cuEventCreate", ctypes.byref(event), 0)
@@ -88,6 +92,7 @@ class Gpu:
             work()
             self.call("cuEventRecord", event, self.stream)
         self.synchronise()
+
         times, elapsed = [], ctypes.c_float()
         for start, end in zip(events, events[1:]):
             self.call("cuEventElapsedTime", ctypes.byref(elapsed), start, end)
@@ -96,7 +101,7 @@ class Gpu:
 
 
 class Memory:
-    """GPU memory, freed with the object."""
+    """GPU memory, which is freed with this object. `address` is its GPU address."""
 
     def __init__(self, gpu, address):
         self._gpu, self.address = gpu, address
@@ -105,11 +110,13 @@ class Memory:
         self._gpu._driver.cuMemFree_v2(ctypes.c_uint64(self.address))
 
     def set(self, array):
+        """Copies the array to the start of this memory."""
         if array.nbytes:
             size = ctypes.c_size_t(array.nbytes)
             self._gpu.call("cuMemcpyHtoD_v2", ctypes.c_uint64(self.address), ctypes.c_void_p(array.ctypes.data), size)
 
     def get(self, count, dtype, offset=0):
+        """Returns a copy of `count` values from `offset`, which is in bytes."""
         array = np.empty(count, dtype)
         if array.nbytes:
             place = ctypes.c_uint64(self.address + offset)
@@ -118,20 +125,23 @@ class Memory:
 
 
 class Library:
-    """libgfpq_gpu.so.1's entry points for GPU memory, by dtype."""
+    """The functions of libgfpq_gpu.so.1 for GPU memory, by dtype.
+
+    `in_place` quantises in place, `to` into another array, `with_range` with a range that is in GPU memory.
+    """
 
     def __init__(self, path):
         library = ctypes.CDLL(str(path))
         self.in_place, self.to, self.with_range = {}, {}, {}
-        pointer, number = ctypes.c_void_p, ctypes.c_uint
+        address, pointer, number = ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint
         for dtype, t in ((np.float32, "f"), (np.float64, "d")):
             names = {
                 f"_Z27HI_GFPQ_QuantAndDeQuant_GPUP{t}jjP14_GFPQ_PARAM_STPvS2_": (
-                    self.in_place, [ctypes.c_uint64, number, number, pointer, pointer, pointer]),
+                    self.in_place, [address, number, number, pointer, pointer, pointer]),
                 f"_Z26GFPQ_QuantAndDeQuantTo_GPUPK{t}P{t}jjP14_GFPQ_PARAM_STPjPv": (
-                    self.to, [ctypes.c_uint64, ctypes.c_uint64, number, number, pointer, pointer, pointer]),
+                    self.to, [address, address, number, number, pointer, pointer, pointer]),
                 f"_Z29GFPQ_QuantAndDeQuantRange_GPUPK{t}P{t}jjS1_PjPv": (
-                    self.with_range, [ctypes.c_uint64, ctypes.c_uint64, number, number, ctypes.c_uint64, pointer, pointer]),
+                    self.with_range, [address, address, number, number, address, pointer, pointer]),
             }
             for name, (calls, types) in names.items():
                 call = getattr(library, name)
@@ -140,5 +150,6 @@ class Library:
 
 
 def check(code):
+    """Ends the program if the GFPQ library returned an error code."""
     if code != 0:
         sys.exit(f"the GFPQ library returns {code:#010x}")

@@ -1,7 +1,7 @@
-"""Snapshots that are whole or not there: a full disk costs a training nothing but the snapshot.
+"""Snapshots that are complete or do not exist. If the disk is full, a training loses the snapshot and nothing else.
 
-Caffe writes in place and aborts, or notices nothing, when the disk is full. Here the room is reserved first, Caffe
-writes into a folder apart, what it wrote is read back, and only then does it get its name.
+Caffe writes its snapshot files in place; if the disk is full it aborts, or does not notice. Here disk space is reserved
+first, Caffe writes into a separate folder, the files are read back, and only then do they get their final names.
 """
 
 import os
@@ -9,10 +9,10 @@ import pathlib
 import re
 import shutil
 
-from . import model
-from .guard import Problem
+from .. import model
+from ..child_process import Problem
 
-# The last ones stay; finetune.py chooses its result among them.
+# How many of the latest snapshots are kept; finetune.py chooses its result among them.
 KEPT = 4
 
 
@@ -27,28 +27,29 @@ class Snapshots:
 
     @property
     def prefix(self):
-        """The solver's snapshot_prefix."""
+        """The snapshot_prefix for the solver: Caffe writes into the separate folder."""
         return str(self.part / "snapshot")
 
     def iterations(self):
-        """Those there are, oldest first."""
+        """The iterations that have a snapshot, in ascending order."""
         found = (re.fullmatch(r"iter_(\d+)\.solverstate", path.name) for path in self.folder.iterdir())
         return sorted(int(match[1]) for match in found if match)
 
     def weights(self, iteration):
-        """A snapshot's caffemodel."""
+        """The path of a snapshot's caffemodel."""
         return self._files(iteration)[0]
 
     def _files(self, iteration):
         return [self.folder / f"iter_{iteration}.{kind}" for kind in ("caffemodel", "solverstate")]
 
     def take(self, solver):
-        """Snapshots the solver. Raises a Problem, and leaves earlier snapshots, where the disk does not take it."""
+        """Takes a snapshot of the solver. Raises a Problem if it cannot be written; earlier snapshots are kept."""
         try:
             self.reserve(solver)
             solver.snapshot()
             written = [f"{self.prefix}_iter_{solver.iter}.{kind}" for kind in ("caffemodel", "solverstate")]
             weights, state = self._files(solver.iter)
+            # Reading the files back shows whether they are complete.
             model.read_binary(written[0], self.pb2.NetParameter())
             progress = model.read_binary(written[1], self.pb2.SolverState())
             progress.learned_net = str(weights)
@@ -60,38 +61,40 @@ class Snapshots:
         finally:
             for path in self.part.iterdir():
                 path.unlink()
+
         for old in self.iterations()[:-KEPT]:
             for path in self._files(old):
                 path.unlink(missing_ok=True)
 
     def reserve(self, solver):
-        """Raises a Problem where a snapshot's bytes do not fit."""
+        """Raises a Problem if the disk has no space for a snapshot."""
         weights = sum(blob.data.nbytes for blobs in solver.net.params.values() for blob in blobs)
-        # The model, and a solver's history of at most two blobs for each of its own.
+        # The model, and the solver's history with up to two blobs for each blob of the model.
         size = 3 * weights + 2**20
-        room = self.part / "room"
+        reserved = self.part / "room"
         try:
-            with open(room, "wb") as file:
+            with open(reserved, "wb") as file:
                 os.posix_fallocate(file.fileno(), 0, size)
         except OSError as error:
             raise Problem(f"no snapshot at iteration {solver.iter}: {self.folder} has no room for {size / 1e6:.1f} MB: "
                           f"{error.strerror}") from None
         finally:
-            room.unlink(missing_ok=True)
+            reserved.unlink(missing_ok=True)
 
     def restore(self, solver, iteration):
+        """Puts the solver into the state of a snapshot."""
         weights, state = self._files(iteration)
         if not weights.exists():
-            raise Problem(f"{state} has no {weights.name} beside it")
+            raise Problem(f"{state}: its model {weights.name} is missing from that folder")
         progress = model.read_binary(state, self.pb2.SolverState())
         if progress.learned_net != str(weights):
-            # The folder has moved.
+            # The folder was moved after the snapshot.
             progress.learned_net = str(weights)
             model.write(state, progress.SerializeToString())
         solver.restore(str(state))
 
     def save_weights(self, iteration, out):
-        """Copies a snapshot's weights, whole or not at all."""
+        """Copies a snapshot's caffemodel to `out`, completely or not at all."""
         part = pathlib.Path(f"{out}.part")
         try:
             shutil.copyfile(self._files(iteration)[0], part)

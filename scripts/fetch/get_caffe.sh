@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Unpacks BVLC's Caffe (master of 2018-08-21) into DIR, from Debian 11's source package "caffe". The package comes from
+# the Debian mirror that this machine's own apt sources name; the system's package lists stay as they are.
+# Usage: scripts/fetch/get_caffe.sh DIR      does nothing if DIR has a Makefile
+set -euo pipefail
+
+dir=${1:?usage: scripts/fetch/get_caffe.sh DIR}
+if [ -e "$dir/Makefile" ]; then
+  exit 0
+fi
+# shellcheck source=scripts/fetch/debian.sh
+source "$(dirname "$0")/debian.sh"
+unpack_source bullseye caffe "$dir"

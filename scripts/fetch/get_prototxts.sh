@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Unpacks the 15 prototxt files of Caffe forks (SSD, SqueezeDet, TextBoxes and others) from Debian 12's source package
+# "opencv" into DIR, and no other file of that package. Downloads 130 MB.
+# Usage: scripts/fetch/get_prototxts.sh DIR      does nothing if DIR exists
+set -euo pipefail
+
+dir=${1:?usage: scripts/fetch/get_prototxts.sh DIR}
+if [ -e "$dir" ]; then
+  exit 0
+fi
+# shellcheck source=scripts/fetch/debian.sh
+source "$(dirname "$0")/debian.sh"
+unpack_source bookworm opencv "$dir" --wildcards '*.prototxt'
