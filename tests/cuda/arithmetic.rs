@@ -84,7 +84,7 @@ value!(f32, quantise_f32, delta_f32);
 value!(f64, quantise_f64, delta_f64);
 
 fn agree<T: Value>(host: &Host, source: &[T], width: Width, delta: i32) {
-    let scalar = arch::paths().last().unwrap();
+    let scalar = arch::backends().last().unwrap();
     let (mut ours, mut theirs) = (source.to_vec(), source.to_vec());
     scalar.apply(&mut Tensor::in_place(&mut ours), &Scale::new(width, delta));
     host.quantise(&mut theirs, width, delta);
