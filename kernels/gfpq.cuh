@@ -119,8 +119,8 @@ struct Limits {
   Word highest;
 };
 
-// The largest float32 that is at most half of 2^(q / S). Half of a representable
-// magnitude is exactly the magnitude one octave lower.
+// The largest float32 that is at most half of 2^(q / S). Half of a value of the
+// format is exactly the value one octave lower.
 template <typename F>
 GFPQ_DEVICE u32 Flush(float, int q) {
   const u32 nearest = Value<float, F>(q - F::kSteps);
@@ -161,7 +161,7 @@ GFPQ_DEVICE u64 Corrected(u64 magnitude, const u64* corrections) {
   return magnitude + corrections[cell];
 }
 
-// round(log2(x) S), as in the format's definition.
+// round(log2(x) S), computed as in the format's definition.
 template <typename F>
 GFPQ_DEVICE int RoundedSteps(double x) {
   return static_cast<int>(round(log2(x) * F::kSteps));
@@ -180,8 +180,8 @@ GFPQ_DEVICE u32 Steps(double, u64 magnitude, const u64* corrections) {
   return static_cast<u32>(sum >> step_bits);
 }
 
-// The q whose 2^(q / S) is nearest to any positive number, in the logarithm. No
-// float32 is so close to a threshold that the rounded log2 must decide.
+// round(log2(x) S) for any positive number. No float32 is so close to a threshold
+// that the rounded log2 must decide.
 template <typename F>
 GFPQ_DEVICE int NearestStep(float x) {
   const u64 sum =

@@ -11,8 +11,9 @@ const int kThreads = 256;
 // The number of 16-byte packs that a thread reads before it works on them.
 const int kUnroll = 2;
 
-// What the range pass keeps in GPU memory, and leaves to the apply pass. All zero
-// before the first range pass; each pass sets `largest` and `done` to zero again.
+// What the range pass keeps in GPU memory and leaves to the apply pass. All zero
+// before the first range pass; each range pass sets `largest` and `done` back to
+// zero.
 struct Scratch {
   // The largest magnitude that any block has found, as a bit pattern.
   u64 largest;
@@ -117,9 +118,9 @@ GFPQ_DEVICE typename Bits<T>::Word Number(T x) {
   return magnitude <= Bits<T>::Infinity() ? magnitude : 0;
 }
 
-// Finds the data's delta, and leaves in scratch->delta the largest of it, `before`
-// and the delta of `range`. `range` is null or (bits, delta), where bits is 0 as
-// long as the range has seen no data; this call updates it.
+// Finds the data's delta, and leaves in scratch->delta the largest of it,
+// `before` and the delta of `range`. `range` is null or (bits, delta), where bits
+// is 0 as long as the range has seen no data; this call updates it.
 template <typename T, typename F>
 GFPQ_DEVICE void RangePass(const T* source, u64 count, int before, T* range,
     Scratch* scratch) {
@@ -175,9 +176,9 @@ struct Shared {
   int delta;
 };
 
-// Source and destination are the same or do not overlap. The delta is that of
-// `scratch`, or `delta` if `scratch` is null. `nonfinite`, unless null, is set to
-// 1 if the source has a NaN or infinity.
+// Quantises and dequantises. Source and destination are the same or do not
+// overlap. The delta is that of `scratch`, or `delta` if `scratch` is null.
+// `nonfinite`, unless null, is set to 1 if the source has a NaN or infinity.
 template <typename T, typename F>
 GFPQ_DEVICE void ApplyPass(const T* source, T* destination, u64 count,
     int delta, const Scratch* scratch, u32* nonfinite) {

@@ -95,6 +95,7 @@ fn measure<T: Element, E: From<Error>>(
         for (mode, name) in MODES {
             // In training, UPDATE and APPLY_ONLY nearly always see data that fits the parameter's scale.
             let given = Param { delta: delta_of(&data, bits) };
+
             let mut calls = [1; 4];
             let mut times = [f64::INFINITY; 4];
             let begin = Instant::now();
@@ -116,6 +117,7 @@ fn measure<T: Element, E: From<Error>>(
                         }
                         best = best.min(start.elapsed().as_secs_f64() * 1e9 / f64::from(calls[contender]));
                     }
+
                     if turn > 0 {
                         times[contender] = best.min(times[contender]);
                     } else {
@@ -124,9 +126,11 @@ fn measure<T: Element, E: From<Error>>(
                     }
                 }
             }
+
             let [ours, read, rewrite, other] = times;
             let limit = if mode == Mode::ApplyOnly { rewrite } else { read + rewrite };
             let bytes = size_of_val(&data[..]) as f64;
+
             report(Figure {
                 element,
                 bits: bits.number(),

@@ -92,6 +92,7 @@ pub fn start() -> Result<&'static Api> {
             LOADED.get_or_init(|| api)
         }
     };
+
     if !STARTED.load(Ordering::Acquire) {
         // SAFETY: 0 is the only flag that cuInit takes.
         let code = unsafe { (api.cuInit)(0) };

@@ -100,6 +100,7 @@ impl Context {
             api.check(unsafe { (api.cuCtxGetDevice)(&raw mut device) }, "finding the current GPU")?;
             return Ok(Context { api, raw, device, pushed: false });
         }
+
         // An error here is not lost: `check` repeats the query and reports it.
         let device = match owner(api, pointer) {
             Ok(Owner::Gpu(device)) => device,

@@ -47,6 +47,7 @@ impl Kernels {
         {
             return Ok(kernels.clone());
         }
+
         let kernels = Arc::new(Kernels::load(context)?);
         loaded.insert((context.raw as usize, number), kernels.clone());
         Ok(kernels)
@@ -70,6 +71,7 @@ impl Kernels {
                 }
             }
         }
+
         let mut event = ptr::null_mut();
         let flags = CUevent_flags::CU_EVENT_DISABLE_TIMING as u32;
         // SAFETY: the pointer is to a handle.
@@ -109,6 +111,7 @@ fn load_module(api: &Api, architecture: i32) -> Result<CUmodule> {
             code => api.check(code, "loading the kernels").map(|()| Ok(module)),
         }
     };
+
     let nvrtc = match machine_code(architecture) {
         Ok(code) => match load(&code)? {
             Ok(module) => return Ok(module),
@@ -116,6 +119,7 @@ fn load_module(api: &Api, architecture: i32) -> Result<CUmodule> {
         },
         Err(why) => why,
     };
+
     let image = CString::new(source::PTX).unwrap_or_default();
     let capability = format!("{}.{}", architecture / 10, architecture % 10);
     match load(image.as_bytes_with_nul())? {

@@ -74,6 +74,7 @@ pub unsafe fn quantise(tensor: &Tensor, mode: Mode, param: &mut Param, is_read: 
         // SAFETY: the caller vouches for the addresses.
         return unsafe { call.apply(param.delta, 0) };
     }
+
     let before = if mode == Mode::Update { param.delta } else { i32::MIN };
     let scratch = call.kernels.pool.take(call.stream)?;
     // SAFETY: the caller vouches for the addresses, and the scratch memory was taken for this stream.
@@ -125,11 +126,13 @@ impl Call<'_> {
                 context.check("destination", tensor.destination)?;
             }
         }
+
         for (name, pointer) in [("range", range), ("nonfinite", tensor.nonfinite)] {
             if pointer != 0 {
                 context.check(name, pointer)?;
             }
         }
+
         let kernels = Kernels::of(&context)?;
         Ok(Call { tensor, kernels, stream: tensor.stream as CUstream, context })
     }

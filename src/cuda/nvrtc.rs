@@ -83,6 +83,7 @@ impl Nvrtc {
             11 => "libnvrtc.so.11.2".to_owned(),
             _ => format!("libnvrtc.so.{major}"),
         });
+
         let mut reason = Error::Missing;
         for name in numbered.chain(["libnvrtc.so".to_owned()]) {
             match Nvrtc::open(name).and_then(|nvrtc| nvrtc.knowing(architecture)) {
@@ -146,6 +147,7 @@ impl Nvrtc {
         let names: Vec<_> = headers.iter().map(|(name, _)| c_string(name)).collect();
         let texts: Vec<_> = headers.iter().map(|(_, text)| c_string(text)).collect();
         let (name_pointers, text_pointers) = (pointers(&names), pointers(&texts));
+
         let mut compilation = Compilation { nvrtc: self, program: ptr::null_mut() };
         // SAFETY: all strings are zero-terminated, and there are as many names as texts.
         let code = unsafe {
@@ -159,6 +161,7 @@ impl Nvrtc {
             )
         };
         compilation.check(code)?;
+
         let (architecture, result) = match target {
             Target::Machine(number) => (format!("--gpu-architecture=sm_{number}"), self.cubin),
             Target::Ptx(number) => (format!("--gpu-architecture=compute_{number}"), self.ptx),

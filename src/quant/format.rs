@@ -110,13 +110,13 @@ static EIGHT: Format = Format {
     steps_log2: 4,
     max_code: 127,
     delta_limit: 511,
-    thresholds_f32: &thresholds_f32::<16>(),
-    thresholds_f64: &thresholds_f64::<16>(),
-    corrections_f32: &corrections_f32::<16, 32>(&thresholds_f32()),
-    corrections_f64: &corrections_f64::<16, 32>(&thresholds_f64()),
-    corrections_upper: &corrections_upper::<16, 32>(&thresholds_f64()),
-    values_f32: &values_f32::<16>(),
-    values_f64: &values_f64::<16>(),
+    thresholds_f32: &narrow(thresholds::<16>(23)),
+    thresholds_f64: &thresholds::<16>(52),
+    corrections_f32: &narrow(corrections::<32>(&thresholds::<16>(23), 23, 0)),
+    corrections_f64: &corrections::<32>(&thresholds::<16>(52), 52, AMBIGUOUS),
+    corrections_upper: &corrections_upper(corrections::<32>(&thresholds::<16>(52), 52, AMBIGUOUS)),
+    values_f32: &narrow(values::<16>(23, 1f32.to_bits() as u64)),
+    values_f64: &values::<16>(52, 1f64.to_bits()),
 };
 
 static SIXTEEN: Format = Format {
@@ -124,13 +124,13 @@ static SIXTEEN: Format = Format {
     steps_log2: 7,
     max_code: 1407,
     delta_limit: 4095,
-    thresholds_f32: &thresholds_f32::<128>(),
-    thresholds_f64: &thresholds_f64::<128>(),
-    corrections_f32: &corrections_f32::<128, 256>(&thresholds_f32()),
-    corrections_f64: &corrections_f64::<128, 256>(&thresholds_f64()),
-    corrections_upper: &corrections_upper::<128, 256>(&thresholds_f64()),
-    values_f32: &values_f32::<128>(),
-    values_f64: &values_f64::<128>(),
+    thresholds_f32: &narrow(thresholds::<128>(23)),
+    thresholds_f64: &thresholds::<128>(52),
+    corrections_f32: &narrow(corrections::<256>(&thresholds::<128>(23), 23, 0)),
+    corrections_f64: &corrections::<256>(&thresholds::<128>(52), 52, AMBIGUOUS),
+    corrections_upper: &corrections_upper(corrections::<256>(&thresholds::<128>(52), 52, AMBIGUOUS)),
+    values_f32: &narrow(values::<128>(23, 1f32.to_bits() as u64)),
+    values_f64: &values::<128>(52, 1f64.to_bits()),
 };
 
 /// The number of fraction bits of the fixed-point numbers below: 1.0 is `1 << FRACTION`.
@@ -157,23 +157,37 @@ const fn fraction(j: usize, steps: usize, half: bool) -> u128 {
     exp2_256ths(n as u32) - (1 << FRACTION)
 }
 
-const fn thresholds_f32<const S: usize>() -> [u32; S] {
+/// The thresholds as mantissa fields of `mantissa` bits.
+const fn thresholds<const S: usize>(mantissa: u32) -> [u64; S] {
     let mut table = [0; S];
     let mut j = 0;
     while j < S {
         // The number is irrational, so its ceiling is its floor plus one.
-        table[j] = (fraction(j, S, true) >> (FRACTION - 23)) as u32 + 1;
+        table[j] = (fraction(j, S, true) >> (FRACTION - mantissa)) as u64 + 1;
         j += 1;
     }
     table
 }
 
-const fn thresholds_f64<const S: usize>() -> [u64; S] {
+/// The values `2^(j/S)`, rounded to nearest, as bits of a float with `mantissa` bits; `one` is 1.0 as bits.
+const fn values<const S: usize>(mantissa: u32, one: u64) -> [u64; S] {
     let mut table = [0; S];
     let mut j = 0;
     while j < S {
-        table[j] = (fraction(j, S, true) >> (FRACTION - 52)) as u64 + 1;
+        let half = 1 << (FRACTION - mantissa - 1);
+        table[j] = one + ((fraction(j, S, false) + half) >> (FRACTION - mantissa)) as u64;
         j += 1;
+    }
+    table
+}
+
+/// The lower 32 bits of each entry.
+const fn narrow<const N: usize>(wide: [u64; N]) -> [u32; N] {
+    let mut table = [0; N];
+    let mut i = 0;
+    while i < N {
+        table[i] = wide[i] as u32;
+        i += 1;
     }
     table
 }
@@ -211,29 +225,8 @@ const fn corrections<const CELLS: usize>(thresholds: &[u64], mantissa: u32, ambi
     table
 }
 
-const fn corrections_f32<const S: usize, const CELLS: usize>(thresholds: &[u32; S]) -> [u32; CELLS] {
-    let mut wide = [0; S];
-    let mut j = 0;
-    while j < S {
-        wide[j] = thresholds[j] as u64;
-        j += 1;
-    }
-    let corrections: [u64; CELLS] = corrections(&wide, 23, 0);
-    let mut table = [0; CELLS];
-    let mut cell = 0;
-    while cell < CELLS {
-        table[cell] = corrections[cell] as u32;
-        cell += 1;
-    }
-    table
-}
-
-const fn corrections_f64<const S: usize, const CELLS: usize>(thresholds: &[u64; S]) -> [u64; CELLS] {
-    corrections(thresholds, 52, AMBIGUOUS)
-}
-
-const fn corrections_upper<const S: usize, const CELLS: usize>(thresholds: &[u64; S]) -> [u32; CELLS] {
-    let corrections: [u64; CELLS] = corrections_f64(thresholds);
+/// The corrections for the upper 32 bits of float64.
+const fn corrections_upper<const CELLS: usize>(corrections: [u64; CELLS]) -> [u32; CELLS] {
     let mut table = [0; CELLS];
     let mut cell = 0;
     while cell < CELLS {
@@ -242,28 +235,6 @@ const fn corrections_upper<const S: usize, const CELLS: usize>(thresholds: &[u64
         // Plus one, so that the threshold's own upper half, whose lower half is not zero, sums to exactly a whole step.
         table[cell] = (corrections[cell] >> 32) as u32 + 1;
         cell += 1;
-    }
-    table
-}
-
-const fn values_f32<const S: usize>() -> [u32; S] {
-    let mut table = [0; S];
-    let mut j = 0;
-    while j < S {
-        let rounded = (fraction(j, S, false) + (1 << (FRACTION - 24))) >> (FRACTION - 23);
-        table[j] = 0x3f80_0000 + rounded as u32;
-        j += 1;
-    }
-    table
-}
-
-const fn values_f64<const S: usize>() -> [u64; S] {
-    let mut table = [0; S];
-    let mut j = 0;
-    while j < S {
-        let rounded = (fraction(j, S, false) + (1 << (FRACTION - 53))) >> (FRACTION - 52);
-        table[j] = 0x3ff0_0000_0000_0000 + rounded as u64;
-        j += 1;
     }
     table
 }

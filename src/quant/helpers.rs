@@ -51,6 +51,7 @@ pub fn work(helpers: usize, work: &(dyn Fn(Side) + Sync)) {
         let call = Arc::clone(&call);
         rayon::spawn(move || call.help());
     }
+
     let closing = Closing(&call);
     work(Side::Caller);
     drop(closing);
@@ -168,6 +169,7 @@ impl<T> Tasks<T> {
                 self.0.fetch_add(1, Ordering::Release);
             }
         }
+
         while round.taken.fetch_add(1, Ordering::Relaxed) < self.count() {
             let nth = round.taken_by[side as usize].fetch_add(1, Ordering::Relaxed);
             let _done = Done(&round.done);

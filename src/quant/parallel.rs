@@ -76,6 +76,7 @@ pub fn quantise<T: Element>(mut tensor: Tensor<T>, bits: Bits, delta_for: impl F
     };
     let (parts, largest) = (Tasks::from_iter(tensor.parts(len)), Largest::new());
     let (first, second) = (Round::default(), Round::default());
+
     // One call for both passes: a helper that wakes too late for the first pass can still help with the second.
     helpers::work(parts.count() - 1, &|side| {
         parts.each(&first, side, |part| largest.add(backend.max_abs(part.source())));

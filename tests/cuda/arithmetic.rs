@@ -134,7 +134,7 @@ fn float32_patterns(host: &Host, stride: u32, deltas: impl Fn(Width) -> Vec<i32>
 }
 
 #[test]
-fn float32_of_all_kinds_agree() {
+fn float32_patterns_agree_at_many_deltas() {
     let host = Host::build();
     float32_patterns(&host, 251, |width| {
         let limit = width.format().delta_limit;
@@ -144,7 +144,7 @@ fn float32_of_all_kinds_agree() {
 
 #[test]
 #[ignore = "2^32 patterns, half a minute"]
-fn float32_of_every_pattern_agree() {
+fn every_float32_pattern_agrees() {
     let host = Host::build();
     float32_patterns(&host, 1, |width| vec![-width.format().max_code / 2]);
 }

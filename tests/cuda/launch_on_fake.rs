@@ -87,6 +87,7 @@ fn bits() {
                     let (mut expected, mut ours, mut theirs) =
                         (values.clone(), Param { delta: before }, Param { delta: before });
                     quantise_into(&values, &mut expected, bits, mode, &mut ours).unwrap();
+
                     let job = tensor(&source[from..from + count], &mut destination[to..to + count], bits);
                     // SAFETY: the addresses are memory of the fake driver.
                     unsafe { cuda::quantise(&job, mode, &mut theirs, true) }.unwrap();
@@ -146,6 +147,7 @@ fn range() {
         range.add(1).write(4.0);
         nonfinite.write(0);
     }
+
     let (mut param, mut mode) = (Param::default(), Mode::Init);
     for batch in &batches {
         let source = fake.put(batch, 0, 1);

@@ -1,4 +1,4 @@
-//! Every instruction set's backend against the format's formula and the scalar backend.
+//! Every backend against the format's formula and the scalar backend.
 
 use gfpq::quant::arch::{self, Backend, Scale};
 use gfpq::quant::{Bits as Width, Element, Tensor, formula};
@@ -7,7 +7,7 @@ use crate::Bits;
 
 const WIDTHS: [Width; 2] = [Width::Eight, Width::Sixteen];
 
-/// Types whose values are compared as bits.
+/// The element types, with their values as bit patterns to compare.
 trait Value: Element + std::fmt::Debug + Default {
     fn bits(self) -> u64;
 }
@@ -24,13 +24,14 @@ impl Value for f64 {
     }
 }
 
-/// In place and out of place, all of `data` and nothing beyond it.
+/// Compares a backend with the formula on `data`, in place and out of place.
 fn check<T: Value>(backend: &Backend, data: &[T], width: Width, delta: i32) {
     let scale = Scale::new(width, delta);
     let mut out_of_place = vec![T::default(); data.len()];
     backend.apply(&mut Tensor::into(data, &mut out_of_place), &scale);
     let mut in_place = data.to_vec();
     backend.apply(&mut Tensor::in_place(&mut in_place), &scale);
+
     for (i, &x) in data.iter().enumerate() {
         let expected = formula::quantise_value(x, width, delta);
         let name = backend.name();
@@ -40,10 +41,11 @@ fn check<T: Value>(backend: &Backend, data: &[T], width: Width, delta: i32) {
     }
 }
 
+/// Checks every length up to 70 at several alignments.
 fn all_lengths<T: Value>(random: &mut Bits) {
     for backend in arch::backends() {
         for len in 0..=70 {
-            // A tensor begins anywhere, and what surrounds it is somebody else's.
+            // At several alignments within a larger buffer, whose other values must stay unchanged.
             for offset in [0, 1, 3] {
                 let width = WIDTHS[random.below(2) as usize];
                 let tensor: Vec<T> = random.tensor(len).into_iter().map(T::from_f64).collect();
@@ -67,11 +69,12 @@ fn all_lengths<T: Value>(random: &mut Bits) {
 }
 
 #[test]
-fn every_length_and_alignment() {
+fn every_length_and_alignment_follows_the_formula() {
     all_lengths::<f32>(&mut Bits(11));
     all_lengths::<f64>(&mut Bits(12));
 }
 
+/// Checks `max_abs` at every length up to 300, with some values replaced by `specials`.
 fn all_ranges<T: Value>(random: &mut Bits, specials: &[f64]) {
     for backend in arch::backends() {
         for len in 0..=300 {
@@ -89,7 +92,7 @@ fn all_ranges<T: Value>(random: &mut Bits, specials: &[f64]) {
 }
 
 #[test]
-fn ranges_pass_over_nan() {
+fn ranges_ignore_nan() {
     let specials = [f64::NAN, -f64::NAN, 1e300, -1e300, 1e-310, f64::INFINITY, f64::NEG_INFINITY, -0.0];
     all_ranges::<f32>(&mut Bits(13), &specials[..5]);
     all_ranges::<f64>(&mut Bits(14), &specials[..5]);
@@ -98,7 +101,7 @@ fn ranges_pass_over_nan() {
 }
 
 #[test]
-fn both_sides_of_every_threshold() {
+fn both_sides_of_every_threshold_follow_the_formula() {
     for backend in arch::backends() {
         for width in WIDTHS {
             let format = width.format();
@@ -127,7 +130,7 @@ fn both_sides_of_every_threshold() {
 }
 
 #[test]
-fn both_sides_of_every_limit() {
+fn both_sides_of_every_limit_follow_the_formula() {
     for backend in arch::backends() {
         for width in WIDTHS {
             let format = width.format();
@@ -155,7 +158,8 @@ fn both_sides_of_every_limit() {
     }
 }
 
-/// Every mantissa there is, at both signs: the thresholds leave nowhere to hide.
+/// Compares a backend with the scalar one on all 2^23 mantissas of one octave, with both signs. The thresholds are the same
+/// in every octave, so that this covers each of them.
 fn mantissas(backend: &Backend, width: Width) {
     let delta = -5 * width.format().steps() + 3;
     let scale = Scale::new(width, delta);
@@ -171,7 +175,7 @@ fn mantissas(backend: &Backend, width: Width) {
 }
 
 #[test]
-fn every_mantissa() {
+fn every_mantissa_agrees_with_scalar() {
     for backend in arch::backends() {
         for width in WIDTHS {
             mantissas(backend, width);
@@ -179,10 +183,9 @@ fn every_mantissa() {
     }
 }
 
-/// Every float32 there is.
 #[test]
 #[ignore = "takes minutes: cargo test --release --test quant every_float32 -- --ignored --nocapture"]
-fn every_float32() {
+fn every_float32_agrees_with_scalar() {
     const BLOCK: usize = 1 << 20;
     let scalar = arch::backends().last().unwrap();
     for width in WIDTHS {

@@ -1,7 +1,7 @@
 //! Tables of 128 entries, too many to look up as words: registers hold them in planes of bytes.
 //!
 //! Magnitudes are raised so far that the last threshold of an octave becomes the octave's end. This leaves 127 thresholds in
-//! an octave, and passing the last one increments the exponent without a carry of its own. A polynomial estimates the last
+//! an octave, and no carry into the exponent where a magnitude has passed the last one. A polynomial estimates the last
 //! threshold that a magnitude has passed, to within half a step; a compare with the estimated threshold decides.
 
 use std::arch::x86_64::*;
@@ -10,6 +10,19 @@ use crate::quant::format::{Bits, Format};
 
 const SIXTEEN: &Format = Bits::Sixteen.format();
 
+/// Planes whose entries `j < $count` are `$entry`, and the others up to 128 zero.
+macro_rules! planes {
+    ($j:ident < $count:literal => $entry:expr) => {{
+        let mut table = [0; 128];
+        let mut $j = 0;
+        while $j < $count {
+            table[$j] = $entry;
+            $j += 1;
+        }
+        Planes::new(&table)
+    }};
+}
+
 /// What is added to float32 magnitudes to raise them.
 pub const SHIFT: u32 = (1 << 23) - SIXTEEN.thresholds_f32[127];
 
@@ -17,59 +30,19 @@ pub const SHIFT: u32 = (1 << 23) - SIXTEEN.thresholds_f32[127];
 pub const SHIFT_UPPER: u32 = (1 << 20) - (SIXTEEN.thresholds_f64[127] >> 32) as u32;
 
 /// Entry j is threshold j, raised. Entry 127 is 0, the start of an octave, and thus always passed.
-pub static THRESHOLDS: Planes<3> = {
-    let mut table = [0; 128];
-    let mut j = 0;
-    while j < 127 {
-        table[j] = SIXTEEN.thresholds_f32[j] + SHIFT;
-        j += 1;
-    }
-    Planes::new(&table)
-};
+pub static THRESHOLDS: Planes<3> = planes!(j < 127 => SIXTEEN.thresholds_f32[j] + SHIFT);
 
 /// The same for the upper halves of float64.
-pub static THRESHOLDS_UPPER: Planes<3> = {
-    let mut table = [0; 128];
-    let mut j = 0;
-    while j < 127 {
-        table[j] = (SIXTEEN.thresholds_f64[j] >> 32) as u32 + SHIFT_UPPER;
-        j += 1;
-    }
-    Planes::new(&table)
-};
+pub static THRESHOLDS_UPPER: Planes<3> = planes!(j < 127 => (SIXTEEN.thresholds_f64[j] >> 32) as u32 + SHIFT_UPPER);
 
 /// Entry j is the difference of the next octave's bits and value j's.
-pub static LACKS: Planes<3> = {
-    let mut table = [0; 128];
-    let mut j = 0;
-    while j < 128 {
-        table[j] = 0x4000_0000 - SIXTEEN.values_f32[j];
-        j += 1;
-    }
-    Planes::new(&table)
-};
+pub static LACKS: Planes<3> = planes!(j < 128 => 0x4000_0000 - SIXTEEN.values_f32[j]);
 
 /// Entry j is the mantissa in the upper half of float64 value j.
-pub static VALUES_UPPER: Planes<3> = {
-    let mut table = [0; 128];
-    let mut j = 0;
-    while j < 128 {
-        table[j] = (SIXTEEN.values_f64[j] >> 32) as u32 & 0xf_ffff;
-        j += 1;
-    }
-    Planes::new(&table)
-};
+pub static VALUES_UPPER: Planes<3> = planes!(j < 128 => (SIXTEEN.values_f64[j] >> 32) as u32 & 0xf_ffff);
 
 /// Entry j is the lower half of float64 value j.
-pub static VALUES_LOWER: Planes<4> = {
-    let mut table = [0; 128];
-    let mut j = 0;
-    while j < 128 {
-        table[j] = SIXTEEN.values_f64[j] as u32;
-        j += 1;
-    }
-    Planes::new(&table)
-};
+pub static VALUES_LOWER: Planes<4> = planes!(j < 128 => SIXTEEN.values_f64[j] as u32);
 
 /// The coefficients, from the highest power, of a polynomial in the raised mantissa `1 <= x < 2`. It estimates the index of
 /// the last threshold passed to within half a step, plus 384 so that the result lies in the octave from 256 to 512.
