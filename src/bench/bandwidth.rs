@@ -1,5 +1,5 @@
-//! The memory's speed: reads a buffer, and rewrites a buffer in place, with the least work per value and on the same threads
-//! as the quantiser.
+//! The memory's speed: reads a buffer, and rewrites a buffer in place, with the least work per value and on the same
+//! threads as the quantiser.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -30,7 +30,7 @@ fn words<T>(data: &[T]) -> &[u64] {
     unsafe { data.align_to::<u64>().1 }
 }
 
-/// Defines a function that uses AVX2 where the processor has it: the baseline's narrow vectors are slower than the caches.
+/// Defines a function that uses AVX2 where the processor has it: the baseline's vectors cannot keep up with a cache.
 macro_rules! widest {
     ($name:ident, $argument:ident: $from:ty, $to:ty, $body:expr) => {
         fn $name($argument: $from) -> $to {

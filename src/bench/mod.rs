@@ -15,7 +15,8 @@ use crate::quant::{Bits, Element, Mode, Param, delta_of, quantise};
 
 pub use peer::{Error, Peer};
 
-/// Numbers of values, from a few to an early layer of a large network, so that tensors fit into each cache or into none.
+/// Numbers of values, from a few to an early layer of a large network, so that tensors fit into each cache or into
+/// none.
 pub const COUNTS: [usize; 5] = [10, 1_000, 100_000, 1_000_000, 13_107_200];
 
 /// One case's speed.

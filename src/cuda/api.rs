@@ -1,7 +1,7 @@
 //! The driver's functions, looked up at run time, and its errors.
 //!
-//! Types and constants are cudarc's, but not the functions: cudarc's return an enum of the result codes known when it was
-//! released, while newer drivers return others, and cudarc loads any `libcuda.so`, which may be a toolkit's stub.
+//! Types and constants are cudarc's, but not the functions: cudarc's return an enum of the result codes known when it
+//! was released, while newer drivers return others, and cudarc loads any `libcuda.so`, which may be a toolkit's stub.
 
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::ptr;

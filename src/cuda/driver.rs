@@ -47,7 +47,8 @@ fn device(api: &Api, ordinal: i32) -> Result<Device> {
     let doing = "querying a GPU";
     let mut device = 0;
     let mut name = [0 as c_char; 128];
-    // SAFETY: the pointers are to a number and to a buffer. Its last byte is never written, so the text is zero-terminated.
+    // SAFETY: the pointers are to a number and to a buffer. Its last byte is never written, so the text is
+    // zero-terminated.
     let name = unsafe {
         api.check((api.cuDeviceGet)(&raw mut device, ordinal), doing)?;
         api.check((api.cuDeviceGetName)(name.as_mut_ptr(), 127, device), doing)?;
@@ -87,8 +88,8 @@ pub struct Context {
 }
 
 impl Context {
-    /// The thread's current context. If the thread has none, the primary context of the GPU that `pointer` is on becomes
-    /// current, as the CUDA runtime would do, until the returned value is dropped.
+    /// The thread's current context. If the thread has none, the primary context of the GPU that `pointer` is on
+    /// becomes current, as the CUDA runtime would do, until the returned value is dropped.
     pub fn current(pointer: u64) -> Result<Context> {
         let api = start()?;
         let mut raw = ptr::null_mut();
@@ -166,7 +167,8 @@ fn owner(api: &Api, pointer: u64) -> Result<Owner> {
     ];
     let mut answers: [*mut c_void; 3] =
         [(&raw mut kind).cast(), (&raw mut is_managed).cast(), (&raw mut device).cast()];
-    // SAFETY: there are as many answers as attributes, each at least as large as what is written. Any pointer is allowed.
+    // SAFETY: there are as many answers as attributes, each at least as large as what is written. Any pointer is
+    // allowed.
     let code = unsafe { (api.cuPointerGetAttributes)(3, attributes.as_mut_ptr(), answers.as_mut_ptr(), pointer) };
     // Some drivers return this error for a pointer that they do not know, others answer with zeros.
     if code == code::INVALID_VALUE {

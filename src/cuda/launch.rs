@@ -50,8 +50,8 @@ pub struct Tensor {
     pub count: u64,
     /// The bit width to quantise to.
     pub bits: Bits,
-    /// The address of a 32-bit word that the GPU sets to 1 if it finds a NaN or infinity, or 0 for none. Pinned CPU memory
-    /// lets the CPU see it without a copy.
+    /// The address of a 32-bit word that the GPU sets to 1 if it finds a NaN or infinity, or 0 for none. Pinned CPU
+    /// memory lets the CPU see it without a copy.
     pub nonfinite: u64,
     /// The CUstream or cudaStream_t to work on; 0 is the default stream.
     pub stream: u64,
@@ -60,11 +60,12 @@ pub struct Tensor {
 /// Quantises and dequantises as `quant::quantise_into` does on the CPU, with the same bits, except for float64 values
 /// within about 2^-44 of a threshold: there the GPU's own log2 decides.
 ///
-/// If `is_read` is set and the mode is not APPLY_ONLY, waits for the stream and updates `param`. Otherwise `param` keeps its
-/// delta.
+/// If `is_read` is set and the mode is not APPLY_ONLY, waits for the stream and updates `param`. Otherwise `param`
+/// keeps its delta.
 ///
 /// # Errors
-/// When the GPU or a pointer cannot be used; then nothing has been written. Any later error is one that the driver reports.
+/// When the GPU or a pointer cannot be used; then nothing has been written. Any later error is one that the driver
+/// reports.
 ///
 /// # Safety
 /// The addresses must be valid to read and write, as [`Tensor`] says, until the stream has done this work.
@@ -88,8 +89,8 @@ pub unsafe fn quantise(tensor: &Tensor, mode: Mode, param: &mut Param, is_read: 
     call.kernels.pool.give_back(scratch, call.stream)
 }
 
-/// Quantises as UPDATE does, with a range that stays in GPU memory. It is two values of the tensor's type, (bits, delta);
-/// bits is 0 as long as the range has seen no data, and then delta is ignored. Never waits for the GPU.
+/// Quantises as UPDATE does, with a range that stays in GPU memory. It is two values of the tensor's type, (bits,
+/// delta); bits is 0 as long as the range has seen no data, and then delta is ignored. Never waits for the GPU.
 ///
 /// # Errors
 /// As for [`quantise`].

@@ -1,8 +1,9 @@
 //! NVIDIA GPUs, through a driver that is looked for at run time: nothing here needs CUDA to build or to load.
 //!
 //! A call works in the thread's current context (in programs on the CUDA runtime, such as Caffe, the device's primary
-//! context) and on the caller's stream, and leaves both as they were. The kernels are those in `kernels/`: compiled by NVRTC
-//! for the GPU at hand where the machine has NVRTC, otherwise by the driver from PTX that is embedded in this program.
+//! context) and on the caller's stream, and leaves both as they were. The kernels are those in `kernels/`: compiled by
+//! NVRTC for the GPU at hand where the machine has NVRTC, otherwise by the driver from PTX that is embedded in this
+//! program.
 
 mod api;
 mod driver;

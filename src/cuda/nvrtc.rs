@@ -1,4 +1,5 @@
-//! NVRTC, NVIDIA's run-time compiler, looked for at run time. A CUDA installation or a Python package of NVIDIA's brings it.
+//! NVRTC, NVIDIA's run-time compiler, looked for at run time. A CUDA installation or a Python package of NVIDIA's
+//! brings it.
 //!
 //! Not loaded through cudarc, which knows the library's names only up to the CUDA version it was released for.
 

@@ -40,8 +40,8 @@ impl Pool {
         let Some(scratch) = self.free_for(stream) else { return self.allocate(stream) };
         let event = scratch.event as CUevent;
         let flags = CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT as u32;
-        // Needed although a piece is reused on its own stream only or after its kernels: the stream may be a new one at the
-        // address of a destroyed one, which orders nothing.
+        // Needed although a piece is reused on its own stream only or after its kernels: the stream may be a new one at
+        // the address of a destroyed one, which orders nothing.
         // SAFETY: the event is of this context, and the stream is the caller's.
         self.api.check(unsafe { (self.api.cuStreamWaitEvent)(stream, event, flags) }, "waiting for scratch memory")?;
         Ok(scratch)

@@ -1,7 +1,7 @@
 //! The quantiser for C++: a cxx bridge, on which `hi_gfpq.cpp` implements the vendor's `HI_GFPQ_*` interface.
 //!
-//! An error reaches C++ as a `rust::Error` whose `what()` begins with the interface's return code in hexadecimal. Panics
-//! are caught here and become such errors, so that they never cross into C++.
+//! An error reaches C++ as a `rust::Error` whose `what()` begins with the interface's return code in hexadecimal.
+//! Panics are caught here and become such errors, so that they never cross into C++.
 
 mod refusal;
 
@@ -55,8 +55,14 @@ mod bridge {
         ) -> Result<()>;
 
         /// The same on a GPU. If `is_read` is set, waits for the GPU and updates the parameter.
+        ///
+        /// # Safety
+        /// The tensor's addresses must be valid until the stream has done this work.
         unsafe fn quantise_gpu(tensor: &GpuTensor, mode: u32, param: &mut Param, is_read: bool) -> Result<()>;
         /// The same on a GPU, with a range in GPU memory at the address `range`.
+        ///
+        /// # Safety
+        /// As for `quantise_gpu`; `range` must be the address of two values of the tensor's type.
         unsafe fn quantise_gpu_with_range(tensor: &GpuTensor, range: usize) -> Result<()>;
     }
 }

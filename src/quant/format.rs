@@ -1,9 +1,9 @@
 //! The GFPQ format: bit widths, steps, code range, and the tables by which every implementation decides.
 //!
-//! A magnitude is `2^(q/S)` with an integer `q`; an octave has `S` steps. To round `log2(x) * S` to the nearest `q` is to
-//! compare x's mantissa with the `S` thresholds `2^((j + 1/2) / S)`, which are the same in every octave. The tables below
-//! hold those thresholds and the values. They are computed at compile time in exact integer arithmetic, without libm, so
-//! that CPU and GPU read the same bits on every platform.
+//! A magnitude is `2^(q/S)` with an integer `q`; an octave has `S` steps. To round `log2(x) * S` to the nearest `q` is
+//! to compare x's mantissa with the `S` thresholds `2^((j + 1/2) / S)`, which are the same in every octave. The tables
+//! below hold those thresholds and the values. They are computed at compile time in exact integer arithmetic, without
+//! libm, so that CPU and GPU read the same bits on every platform.
 
 /// A bit width the NNIE computes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,14 +60,15 @@ pub struct Format {
     /// Entry j: the same for the 52-bit field. The thresholds are exact, but the vendor's library decides by a rounded
     /// `log2`, which may decide otherwise within about 2^-44 of a threshold.
     pub thresholds_f64: &'static [u64],
-    /// One entry per cell: an octave has 2S cells of equal width, each with one threshold at most. Added to float32 bits
-    /// whose mantissa lies in the cell, the entry moves the cell's threshold to the start of the next of S equal steps, so
-    /// that the upper bits of the sum are octave and step. A cell without a threshold is moved to the middle of its step.
+    /// One entry per cell: an octave has 2S cells of equal width, each with one threshold at most. Added to float32
+    /// bits whose mantissa lies in the cell, the entry moves the cell's threshold to the start of the next of S equal
+    /// steps, so that the upper bits of the sum are octave and step. A cell without a threshold is moved to the middle
+    /// of its step.
     pub corrections_f32: &'static [u32],
     /// The same for float64 bits.
     pub corrections_f64: &'static [u64],
-    /// The same for the upper 32 bits of float64 bits. A sum that is a whole number of steps means that these 32 bits are
-    /// those of the threshold itself, so that the lower 32 bits must decide.
+    /// The same for the upper 32 bits of float64 bits. A sum that is a whole number of steps means that these 32 bits
+    /// are those of the threshold itself, so that the lower 32 bits must decide.
     pub corrections_upper: &'static [u32],
     /// Entry j: `2^(j/S)` as float32 bits, round to nearest.
     pub values_f32: &'static [u32],
@@ -138,8 +139,8 @@ const FRACTION: u32 = 63;
 
 /// `2^(n/256)` for `0 <= n < 256` in fixed point, rounded down; the error is less than two units of 2^-63.
 ///
-/// With the binary digits of n/256, `0.abc… = (a + 0.bc…) / 2`. So from the last digit to the first: double the power if
-/// the digit is 1, then take the square root. Each root halves the error of the roots before it.
+/// With the binary digits of n/256, `0.abc… = (a + 0.bc…) / 2`. So from the last digit to the first: double the power
+/// if the digit is 1, then take the square root. Each root halves the error of the roots before it.
 const fn exp2_256ths(n: u32) -> u128 {
     let mut power: u128 = 1 << FRACTION;
     let mut digit = 0;
@@ -192,8 +193,8 @@ const fn narrow<const N: usize>(wide: [u64; N]) -> [u32; N] {
     table
 }
 
-/// The correction of the cell that begins at mantissa `start` and is `width` wide, a power of two. `step` thresholds lie
-/// below the cell, and `threshold` is the next one. A step is as wide as two cells.
+/// The correction of the cell that begins at mantissa `start` and is `width` wide, a power of two. `step` thresholds
+/// lie below the cell, and `threshold` is the next one. A step is as wide as two cells.
 const fn correction(start: u64, width: u64, step: u64, threshold: Option<u64>) -> u64 {
     match threshold {
         Some(threshold) if threshold < start + width => (2 * width * (step + 1)).wrapping_sub(threshold),
@@ -201,8 +202,9 @@ const fn correction(start: u64, width: u64, step: u64, threshold: Option<u64>) -
     }
 }
 
-/// The correction of every cell, for mantissas of `mantissa` bits. The `ambiguous` mantissas on both sides of a threshold
-/// must lie in the threshold's own cell, and no cell may contain two thresholds: otherwise this does not compile.
+/// The correction of every cell, for mantissas of `mantissa` bits. The `ambiguous` mantissas on both sides of a
+/// threshold must lie in the threshold's own cell, and no cell may contain two thresholds: otherwise this does not
+/// compile.
 const fn corrections<const CELLS: usize>(thresholds: &[u64], mantissa: u32, ambiguous: u64) -> [u64; CELLS] {
     assert!(CELLS == 2 * thresholds.len());
     let width = (1 << mantissa) / CELLS as u64;

@@ -1,8 +1,8 @@
 //! Work shared with idle threads of rayon's pool.
 //!
-//! The calling thread starts to work at once, and idle threads of the pool help it. A call waits neither for a thread to
-//! wake up nor for one that arrives when no work is left. (rayon's scopes wait for both, which can double the time of a
-//! short call.) Concurrent calls keep all cores busy with no threads beyond the callers and the pool.
+//! The calling thread starts to work at once, and idle threads of the pool help it. A call waits neither for a thread
+//! to wake up nor for one that arrives when no work is left. (rayon's scopes wait for both, which can double the time
+//! of a short call.) Concurrent calls keep all cores busy with no threads beyond the callers and the pool.
 
 use std::hint;
 use std::mem;
@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Thread};
 
-/// Whether this process can use the thread pool. A pool's threads do not survive a fork, so a child forked from a process
-/// that has used the pool works alone.
+/// Whether this process can use the thread pool. A pool's threads do not survive a fork, so a child forked from a
+/// process that has used the pool works alone.
 pub fn pool_is_usable() -> bool {
     // The PID of the process that built the pool, 0 before. Not a OnceLock: in a process forked while another thread
     // initialises it, the child would wait for ever.
@@ -33,15 +33,16 @@ pub fn pool_is_usable() -> bool {
     }
 }
 
-/// Runs `work` in this thread and, as they become idle, in up to `helpers` threads of the pool. `work` must return when no
-/// tasks are left. This function then waits for the helpers that are still inside `work`, not for those yet to start.
+/// Runs `work` in this thread and, as they become idle, in up to `helpers` threads of the pool. `work` must return when
+/// no tasks are left. This function then waits for the helpers that are still inside `work`, not for those yet to
+/// start.
 ///
 /// # Panics
 /// When `work` panics, in this thread or in a helper.
 pub fn work(helpers: usize, work: &(dyn Fn(Side) + Sync)) {
     let call = Arc::new(Call {
-        // SAFETY: only the lifetime is erased. `help` dereferences `work` only while registered in `inside`, and `Closing`
-        // keeps this call from returning until nobody is.
+        // SAFETY: only the lifetime is erased. `help` dereferences `work` only while registered in `inside`, and
+        // `Closing` keeps this call from returning until nobody is.
         work: unsafe { mem::transmute::<&(dyn Fn(Side) + Sync), *const (dyn Fn(Side) + Sync)>(work) },
         inside: AtomicUsize::new(0),
         failed: AtomicBool::new(false),
@@ -140,9 +141,9 @@ impl<T> Tasks<T> {
         self.0.len()
     }
 
-    /// Works on tasks until all are taken; other threads may still be working on theirs. The caller takes tasks from the
-    /// front and helpers from the back, so that in the next round and in the next call each side finds its own tasks in
-    /// its cache.
+    /// Works on tasks until all are taken; other threads may still be working on theirs. The caller takes tasks from
+    /// the front and helpers from the back, so that in the next round and in the next call each side finds its own
+    /// tasks in its cache.
     pub fn each(&self, round: &Round, side: Side, work: impl FnMut(&mut T)) {
         self.take(round, side, work, |nth| match side {
             Side::Caller => nth,
@@ -150,8 +151,9 @@ impl<T> Tasks<T> {
         });
     }
 
-    /// A second round, in the reverse order: each side goes from where the two met in the `first` round back to its end,
-    /// since the tasks worked on last are still in the cache. A side that reaches its end continues from the other end.
+    /// A second round, in the reverse order: each side goes from where the two met in the `first` round back to its
+    /// end, since the tasks worked on last are still in the cache. A side that reaches its end continues from the other
+    /// end.
     pub fn each_back(&self, first: &Round, round: &Round, side: Side, work: impl FnMut(&mut T)) {
         let met = first.taken_by[Side::Caller as usize].load(Ordering::Relaxed);
         let count = self.count();

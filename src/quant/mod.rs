@@ -76,8 +76,8 @@ pub fn quantise_into<T: Element>(
         return Err(Error::LengthMismatch { source_len: source.len(), destination_len: destination.len() });
     }
     if mode == Mode::Update && bits.format().contains(param.delta) {
-        // An update rarely changes the scale: quantise with the old one while computing the range, in a single pass, and
-        // repeat the quantisation only if the scale has grown.
+        // An update rarely changes the scale: quantise with the old one while computing the range, in a single pass,
+        // and repeat the quantisation only if the scale has grown.
         let tensor = Tensor::into(source, destination);
         let delta = delta_for(parallel::max_abs_and_rewrite(tensor, bits, param.delta), bits);
         if delta > param.delta {

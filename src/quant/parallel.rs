@@ -18,8 +18,8 @@ const SHORTEST: usize = 1 << 14;
 /// The most bytes of a part: one fits into a core's own cache.
 const LONGEST: usize = 1 << 16;
 
-/// The number of values per part for a tensor of `len` values, or `None` if sharing does not pay. To wake a thread takes
-/// 5 to 30 microseconds depending on the machine's load, and up to 70 in a virtual machine.
+/// The number of values per part for a tensor of `len` values, or `None` if sharing does not pay. To wake a thread
+/// takes 5 to 30 microseconds depending on the machine's load, and up to 70 in a virtual machine.
 pub fn part_len<T>(len: usize) -> Option<usize> {
     let bytes = len * size_of::<T>();
     let pays = bytes >= arch::chosen().worth_sharing && helpers::pool_is_usable();

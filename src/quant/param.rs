@@ -5,8 +5,8 @@ use super::error::Error;
 /// The scale of a tensor. [`Param::default`] has delta 0, the same as 16 zero bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Param {
-    /// The exponent of the smallest magnitude, `2^(delta/S)`, in steps of `1/S` octave. Within the format's own range if
-    /// it was taken from data of that bit width; a caller's parameter may hold any number.
+    /// The exponent of the smallest magnitude, `2^(delta/S)`, in steps of `1/S` octave. Within the format's own range
+    /// if it was taken from data of that bit width; a caller's parameter may hold any number.
     pub delta: i32,
 }
 

@@ -39,7 +39,8 @@ impl<'a, T> Tensor<'a, T> {
         }
     }
 
-    /// Where to read, where to write, and the number of values. The two pointers are equal or the ranges do not overlap.
+    /// Where to read, where to write, and the number of values. The two pointers are equal or the ranges do not
+    /// overlap.
     pub fn as_pointers(&mut self) -> (*const T, *mut T, usize) {
         let (start, len) = (self.destination.as_mut_ptr(), self.destination.len());
         (self.source.map_or(start.cast_const(), <[T]>::as_ptr), start, len)

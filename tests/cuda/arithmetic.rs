@@ -96,8 +96,8 @@ fn agree<T: Value>(host: &Host, source: &[T], width: Width, delta: i32) {
 /// Panics with the first value that differs.
 fn compare<T: Value>(source: &[T], ours: &[T], theirs: &[T], width: Width, delta: i32) {
     let bits = |x: &T| x.to_f64().to_bits();
-    // One unit for subnormal float64 values, where the table's 53 bits are rounded a second time. No delta of a format's
-    // own range reaches them.
+    // One unit for subnormal float64 values, where the table's 53 bits are rounded a second time. No delta of a
+    // format's own range reaches them.
     let tolerance = |x: &T| u64::from(x.to_f64().is_subnormal());
     if let Some(i) = (0..source.len()).find(|&i| bits(&ours[i]).abs_diff(bits(&theirs[i])) > tolerance(&ours[i])) {
         let [x, our, their] = [source[i], ours[i], theirs[i]].map(T::to_f64);

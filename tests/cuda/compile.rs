@@ -1,4 +1,5 @@
-//! Compiles the kernels with every NVRTC and ptxas that scripts/nvrtc.sh fetches, for every architecture that they know.
+//! Compiles the kernels with every NVRTC and ptxas that scripts/nvrtc.sh fetches, for every architecture that they
+//! know.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -80,8 +81,8 @@ const EMBEDDED: i32 = 50;
 /// The PTX version of the embedded PTX: drivers since CUDA 9 accept it.
 const PTX_VERSION: &str = ".version 6.0";
 
-/// NVRTC declares its own PTX version in its output, and a driver refuses versions newer than it knows. These kernels need
-/// only version 6.0, which introduced the warp shuffles with a mask, so the test puts that one in its place.
+/// NVRTC declares its own PTX version in its output, and a driver refuses versions newer than it knows. These kernels
+/// need only version 6.0, which introduced the warp shuffles with a mask, so the test puts that one in its place.
 #[test]
 fn embedded_ptx_is_these_kernels_and_assembles_everywhere() {
     let Some(oldest) = compilers().into_iter().next() else { return };

@@ -1,4 +1,5 @@
-//! The fake driver and the fake NVRTC: builds them, starts processes that find them, and calls the driver's own functions.
+//! The fake driver and the fake NVRTC: builds them, starts processes that find them, and calls the driver's own
+//! functions.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -11,8 +12,9 @@ use gfpq::quant::Element as Value;
 use libloading::Library;
 use tempfile::TempDir;
 
-/// The folder of the libraries' folders: `driver` has the fake driver; `both` has it and a fake NVRTC 12; `newer` has an
-/// NVRTC 13, which knows neither GPU; `older` has an NVRTC that lacks functions; `stub` has a toolkit's stub libcuda.so.
+/// The folder of the libraries' folders: `driver` has the fake driver; `both` has it and a fake NVRTC 12; `newer` has
+/// an NVRTC 13, which knows neither GPU; `older` has an NVRTC that lacks functions; `stub` has a toolkit's stub
+/// libcuda.so.
 fn fakes() -> &'static Path {
     static BUILT: OnceLock<TempDir> = OnceLock::new();
     let build = || {
@@ -50,8 +52,8 @@ pub fn library_path(names: &str) -> OsString {
     env::join_paths(names.split(' ').filter(|name| !name.is_empty()).map(|name| fakes().join(name))).unwrap()
 }
 
-/// Runs a scenario in a child process with these folders of the fakes and environment variables. Returns the child's output
-/// and the fake driver's log.
+/// Runs a scenario in a child process with these folders of the fakes and environment variables. Returns the child's
+/// output and the fake driver's log.
 pub fn run(scenario: &str, folders: &str, variables: &[(&str, &str)]) -> (String, String) {
     let log = tempfile::NamedTempFile::new().unwrap();
     let mut command = Command::new(env::current_exe().unwrap());

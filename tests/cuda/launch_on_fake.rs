@@ -1,7 +1,8 @@
-//! The launcher and the kernels on a fake driver whose GPUs are the CPU (`fakes/driver.cpp`): what they compute, and which
-//! calls they make to the driver.
+//! The launcher and the kernels on a fake driver whose GPUs are the CPU (`fakes/driver.cpp`): what they compute, and
+//! which calls they make to the driver.
 //!
-//! Each test starts this program as a child process with the fakes in its library path, where `child` runs one scenario.
+//! Each test starts this program as a child process with the fakes in its library path, where `child` runs one
+//! scenario.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -63,8 +64,8 @@ fn patterns<T: Value>(values: &[T]) -> Vec<u64> {
     values.iter().map(|x| x.to_f64().to_bits()).collect()
 }
 
-/// Counts around the tile size at several alignments, in every mode, in place and out of place: the results are the CPU's,
-/// and nothing else is written.
+/// Counts around the tile size at several alignments, in every mode, in place and out of place: the results are the
+/// CPU's, and nothing else is written.
 fn bits() {
     fn check<T: Named>(fake: &Fake) {
         let tile = threads_and_tile().1 as usize / size_of::<T>();

@@ -158,8 +158,8 @@ fn both_sides_of_every_limit_follow_the_formula() {
     }
 }
 
-/// Compares a backend with the scalar one on all 2^23 mantissas of one octave, with both signs. The thresholds are the same
-/// in every octave, so that this covers each of them.
+/// Compares a backend with the scalar one on all 2^23 mantissas of one octave, with both signs. The thresholds are the
+/// same in every octave, so that this covers each of them.
 fn mantissas(backend: &Backend, width: Width) {
     let delta = -5 * width.format().steps() + 3;
     let scale = Scale::new(width, delta);

@@ -1,4 +1,5 @@
-//! Repeats every recorded call of the vendor's library, bit for bit; `tests/fixtures/golden/README.md` describes the records.
+//! Repeats every recorded call of the vendor's library, bit for bit; `tests/fixtures/golden/README.md` describes the
+//! records.
 
 use std::{fs, path::Path};
 

@@ -1,4 +1,5 @@
-//! The quantiser against its oracles: recorded calls of the vendor's library, that library itself, and the format's formula.
+//! The quantiser against its oracles: recorded calls of the vendor's library, that library itself, and the format's
+//! formula.
 
 mod backends;
 mod formula;

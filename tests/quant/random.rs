@@ -23,8 +23,8 @@ impl Bits {
         (self.bits() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// A tensor such as networks contain, or one that is hard on quantisers: with various spreads, both signs, zeros, and
-    /// sometimes values that are not finite or of any bits.
+    /// A tensor such as networks contain, or one that is hard on quantisers: with various spreads, both signs, zeros,
+    /// and sometimes values that are not finite or of any bits.
     pub fn tensor(&mut self, len: usize) -> Vec<f64> {
         let centre = self.unit() * 60.0 - 30.0;
         let spread = [0.0, 1.0, 4.0, 12.0, 40.0][self.below(5) as usize];

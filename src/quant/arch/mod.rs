@@ -1,8 +1,8 @@
 //! The passes over a tensor: one module per instruction set, each exporting one static [`Backend`] with two passes per
 //! element type. All of them decide by the integer tables of [`Format`](super::Format), so their results are identical.
 //!
-//! To add an instruction set, add its module and list its backend in [`backends`]. The choice is made once, at the first
-//! call. The environment variable `GFPQ_ARCH` pins a backend by name, for tests and measurements.
+//! To add an instruction set, add its module and list its backend in [`backends`]. The choice is made once, at the
+//! first call. The environment variable `GFPQ_ARCH` pins a backend by name, for tests and measurements.
 //!
 //! # The algorithm, followed for one value
 //! 3.0 as float32, at 8 bits and delta -90 (what INIT takes from data that reaches up to 5.0). The format has 16 steps
@@ -20,8 +20,8 @@
 //! let cell = x >> 18 & 31;
 //! assert_eq!(cell, 16); // covers the mantissas from 1.5 to 1.53125
 //!
-//! // Correction: this cell contains the threshold 2^(9.5/16) = 1.50916, where rounding goes from step 9 to step 10. The
-//! // cell's correction moves that threshold to 10 * 2^19, so that equal steps of 2^19 take the place of unequal ones.
+//! // Correction: this cell contains the threshold 2^(9.5/16) = 1.50916, where rounding goes from step 9 to step 10.
+//! // The cell's correction moves that threshold to 10 * 2^19, so that steps of equal width 2^19 replace unequal ones.
 //! let correction = format.corrections_f32[cell as usize];
 //! assert_eq!(correction, (10 << 19) - format.thresholds_f32[9]);
 //! let sum = x + correction; // 0x4040_0000 + 0x000e_d3b3

@@ -11,8 +11,8 @@ pub struct Scale {
     pub(super) f64: Limits<u64>,
 }
 
-/// Limits of magnitudes, as bit patterns of the element type. Pairs are indexed by the value's sign bit, because negative
-/// magnitudes begin one step higher.
+/// Limits of magnitudes, as bit patterns of the element type. Pairs are indexed by the value's sign bit, because
+/// negative magnitudes begin one step higher.
 #[derive(Debug)]
 pub(super) struct Limits<B> {
     /// Magnitudes up to and including this one become zero.

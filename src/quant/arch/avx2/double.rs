@@ -65,8 +65,8 @@ pub unsafe fn apply(source: *const f64, destination: *mut f64, len: usize, scale
     }
 }
 
-/// The upper halves of eight values. Each 128 bits hold two of the first four values, then two of the last four; unpacking
-/// them restores the order.
+/// The upper halves of eight values. Each 128 bits hold two of the first four values, then two of the last four;
+/// unpacking them restores the order.
 ///
 /// # Safety
 /// The processor has AVX2, and `source` is valid for eight values.
@@ -130,7 +130,8 @@ struct Held {
     magnitude: __m256i,
     /// Zeros in the lanes whose values become zero, ones in the others.
     keep: __m256i,
-    /// The sign bit is set in the lanes that the upper half does not decide: not finite, or at the limit of becoming zero.
+    /// The sign bit is set in the lanes that the upper half does not decide: not finite, or at the limit of becoming
+    /// zero.
     open: __m256i,
 }
 
@@ -261,8 +262,8 @@ struct Sixteen {
 struct Cell {
     /// The lower value's bits less those of its octave.
     lower: u64,
-    /// Bits 0 to 51: the upper value's bits less the lower value's. Bits 52 to 63: the lowest 12 bits of the threshold's
-    /// upper half; values with a larger one round up, and a value with an equal one is undecided.
+    /// Bits 0 to 51: the upper value's bits less the lower value's. Bits 52 to 63: the lowest 12 bits of the
+    /// threshold's upper half; values with a larger one round up, and a value with an equal one is undecided.
     more: u64,
 }
 

@@ -1,9 +1,10 @@
-//! Tables in planes of bytes: one shuffle looks up a byte for 32 values, while a permutation looks up words for only eight.
+//! Tables in planes of bytes: one shuffle looks up a byte for 32 values, while a permutation looks up words for only
+//! eight.
 
 use std::arch::x86_64::*;
 
-/// 32 words of 32 bits. Where a register holds one byte for each word, byte 4k + i of each 128-bit half belongs to word i of
-/// the same half of register k.
+/// 32 words of 32 bits. Where a register holds one byte for each word, byte 4k + i of each 128-bit half belongs to word
+/// i of the same half of register k.
 pub type Block = [__m256i; 4];
 
 /// A table of `16 * HALVES` entries. Plane p holds byte p of each entry.

@@ -86,11 +86,12 @@ impl Flush {
     }
 }
 
-/// 16 steps, looked up in planes of bytes. The upper 16 bits of 16 values fill one register, their lower 16 bits another.
+/// 16 steps, looked up in planes of bytes. The upper 16 bits of 16 values fill one register, their lower 16 bits
+/// another.
 ///
-/// An upper half is the sign, the octave (8 bits), and seven bits of the mantissa, the first five of which are the cell.
-/// The correction added to it moves the threshold's own upper half to just below a step, and one more is added where the
-/// lower half has reached the threshold's. Bits 3 to 6 of the sum are then the step.
+/// An upper half is the sign, the octave (8 bits), and seven bits of the mantissa, the first five of which are the
+/// cell. The correction added to it moves the threshold's own upper half to just below a step, and one more is added
+/// where the lower half has reached the threshold's. Bits 3 to 6 of the sum are then the step.
 struct Eight {
     flush: Flush,
     lowest: __m256i,
@@ -99,8 +100,8 @@ struct Eight {
     values: [Plane<1>; 3],
 }
 
-/// Part of every correction, so large that the sum of an infinity overflows 15 bits, and as a signed number is below all
-/// others, while the sums of finite magnitudes do not.
+/// Part of every correction, so large that the sum of an infinity overflows 15 bits, and as a signed number is below
+/// all others, while the sums of finite magnitudes do not.
 const LIFT: u32 = 0x7b;
 
 /// Per cell: the threshold's lower half (bits 0 to 15) and the correction of the upper half (bits 16 to 23).
@@ -261,9 +262,9 @@ struct Sixteen {
     highest: __m256i,
 }
 
-/// Per cell, its two values and the threshold between them. Bits 32 to 63: the lower value's bits less those of its raised
-/// octave, whose exponent is one too high. Bits 0 to 16: the upper value's bits less the lower value's. Bits 17 to 31: the
-/// lowest 15 bits of the mantissa from which values round up.
+/// Per cell, its two values and the threshold between them. Bits 32 to 63: the lower value's bits less those of its
+/// raised octave, whose exponent is one too high. Bits 0 to 16: the upper value's bits less the lower value's. Bits 17
+/// to 31: the lowest 15 bits of the mantissa from which values round up.
 static CELLS: [u64; 256] = {
     const SIXTEEN: &Format = Bits::Sixteen.format();
     let mut cells = [0; 256];

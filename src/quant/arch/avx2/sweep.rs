@@ -25,8 +25,8 @@ pub trait Kernel {
     /// `source` is valid for reading `LEN` values.
     unsafe fn locate(&self, source: *const Self::Value) -> Self::Place;
 
-    /// The second half: quantises a block. Returns false, having written nothing, if a value cannot be decided by integer
-    /// compares of what is at hand (at a threshold or limit, or not finite).
+    /// The second half: quantises a block. Returns false, having written nothing, if a value cannot be decided by
+    /// integer compares of what is at hand (at a threshold or limit, or not finite).
     ///
     /// # Safety
     /// The pointers are valid for `LEN` values as [`Passes`](crate::quant::arch::Passes) demands, and `place` is what
@@ -46,8 +46,8 @@ const LINE: usize = 64;
 /// Runs a kernel over `len` values.
 ///
 /// A block is one long dependency chain, and the out-of-order window is too short to overlap it with enough others; two
-/// loops halve the chain. Deliberately not `#[target_feature]`, so that the loops are not inlined into this function, and
-/// each makes a kernel of its own: thus each loop keeps its constants in registers.
+/// loops halve the chain. Deliberately not `#[target_feature]`, so that the loops are not inlined into this function,
+/// and each makes a kernel of its own: thus each loop keeps its constants in registers.
 ///
 /// # Safety
 /// The processor has AVX2, and the pointers are as [`Passes`](crate::quant::arch::Passes) demands.

@@ -47,7 +47,8 @@ pub unsafe fn max_abs(data: &[f64]) -> f64 {
 /// Quantises and dequantises.
 ///
 /// # Safety
-/// The processor has the backend's instructions, and the pointers are as [`Passes`](crate::quant::arch::Passes) demands.
+/// The processor has the backend's instructions, and the pointers are as [`Passes`](crate::quant::arch::Passes)
+/// demands.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vbmi")]
 pub unsafe fn apply(source: *const f64, destination: *mut f64, len: usize, scale: &Scale) {
     // SAFETY: the caller's pointers are valid for `len` values.
@@ -75,8 +76,8 @@ impl Limits {
         Limits { flush: limits.flush.map(upper), lowest: limits.lowest.map(upper), highest: upper(limits.highest) }
     }
 
-    /// A mask of the values that do not become zero, a mask of those that the upper half does not decide (at the limit of
-    /// becoming zero, or not finite), and the upper halves of the magnitudes, clamped to the limits.
+    /// A mask of the values that do not become zero, a mask of those that the upper half does not decide (at the limit
+    /// of becoming zero, or not finite), and the upper halves of the magnitudes, clamped to the limits.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vbmi")]
     fn hold(&self, x: __m512i) -> (__mmask16, __mmask16, __m512i) {
@@ -109,7 +110,8 @@ trait Kernel {
 /// Runs a kernel over `len` values.
 ///
 /// # Safety
-/// The processor has the backend's instructions, and the pointers are as [`Passes`](crate::quant::arch::Passes) demands.
+/// The processor has the backend's instructions, and the pointers are as [`Passes`](crate::quant::arch::Passes)
+/// demands.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vbmi")]
 unsafe fn sweep<K: Kernel>(source: *const f64, destination: *mut f64, len: usize, scale: &Scale) {

@@ -1,8 +1,9 @@
 //! Tables of 128 entries, too many to look up as words: registers hold them in planes of bytes.
 //!
-//! Magnitudes are raised so far that the last threshold of an octave becomes the octave's end. This leaves 127 thresholds in
-//! an octave, and no carry into the exponent where a magnitude has passed the last one. A polynomial estimates the last
-//! threshold that a magnitude has passed, to within half a step; a compare with the estimated threshold decides.
+//! Magnitudes are raised so far that the last threshold of an octave becomes the octave's end. This leaves 127
+//! thresholds in an octave, and no carry into the exponent where a magnitude has passed the last one. A polynomial
+//! estimates the last threshold that a magnitude has passed, to within half a step; a compare with the estimated
+//! threshold decides.
 
 use std::arch::x86_64::*;
 
@@ -44,8 +45,9 @@ pub static VALUES_UPPER: Planes<3> = planes!(j < 128 => (SIXTEEN.values_f64[j] >
 /// Entry j is the lower half of float64 value j.
 pub static VALUES_LOWER: Planes<4> = planes!(j < 128 => SIXTEEN.values_f64[j] as u32);
 
-/// The coefficients, from the highest power, of a polynomial in the raised mantissa `1 <= x < 2`. It estimates the index of
-/// the last threshold passed to within half a step, plus 384 so that the result lies in the octave from 256 to 512.
+/// The coefficients, from the highest power, of a polynomial in the raised mantissa `1 <= x < 2`. It estimates the
+/// index of the last threshold passed to within half a step, plus 384 so that the result lies in the octave from 256 to
+/// 512.
 const POLYNOMIAL: [f32; 4] = [5.874_505, -70.944_49, 299.163_8, 384.0 - 234.581_07];
 
 /// A table of 128 entries. Plane p holds byte p of each entry.
@@ -84,8 +86,8 @@ impl<const BYTES: usize> Planes<BYTES> {
 pub struct Loaded<const BYTES: usize>([[__m512i; 2]; BYTES]);
 
 impl<const BYTES: usize> Loaded<BYTES> {
-    /// Looks up 16 entries, byte by byte: byte p of a lane is plane p at the index in byte p of `index`, its lowest seven bits.
-    /// A fourth byte without a plane is left as it is in `index`.
+    /// Looks up 16 entries, byte by byte: byte p of a lane is plane p at the index in byte p of `index`, its lowest
+    /// seven bits. A fourth byte without a plane is left as it is in `index`.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vbmi")]
     pub fn look_up(&self, index: __m512i) -> __m512i {
@@ -111,8 +113,9 @@ impl Estimate {
         Estimate(POLYNOMIAL.map(|c| _mm512_set1_ps(c)))
     }
 
-    /// For raised mantissas of 23 bits, the index of the last threshold passed or of the one after it, repeated in the lowest
-    /// three bytes of each lane. Before the first threshold it may be 127, for the last threshold of the octave below.
+    /// For raised mantissas of 23 bits, the index of the last threshold passed or of the one after it, repeated in the
+    /// lowest three bytes of each lane. Before the first threshold it may be 127, for the last threshold of the octave
+    /// below.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vbmi")]
     pub fn last_passed(&self, mantissa: __m512i) -> __m512i {

@@ -87,7 +87,8 @@ unsafe fn sweep<K: Kernel>(source: *const i8, destination: *mut i8, len: usize, 
 /// Quantises and dequantises.
 ///
 /// # Safety
-/// The processor has the backend's instructions, and the pointers are as [`Passes`](crate::quant::arch::Passes) demands.
+/// The processor has the backend's instructions, and the pointers are as [`Passes`](crate::quant::arch::Passes)
+/// demands.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vbmi")]
 pub unsafe fn apply(source: *const f32, destination: *mut f32, len: usize, scale: &Scale) {
     // SAFETY: the caller's pointers are valid for `len` values.
