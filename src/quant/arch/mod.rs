@@ -16,7 +16,7 @@
 //! // the lower limit would become zero. 3.0 is inside and stays as it is.
 //! assert!(format.value_f64(-90) < 3.0 && 3.0 < format.value_f64(-90 + format.max_code));
 //!
-//! // Cell: an octave has 32 cells of half a step each, numbered by the top five bits of the mantissa.
+//! // Cell: an octave has 32 cells of equal width, two per step, numbered by the top five bits of the mantissa.
 //! let cell = x >> 18 & 31;
 //! assert_eq!(cell, 16); // covers the mantissas from 1.5 to 1.53125
 //!
