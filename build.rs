@@ -1,4 +1,4 @@
-//! Compiles the bridge and the vendor's interface on it.
+//! Compiles the cxx bridge and, on it, the vendor's C++ interface.
 
 use std::env;
 

@@ -1,12 +1,12 @@
-//! The passes one by one, for work on them: `cargo bench --bench quant`, with `GFPQ_ARCH` for one path. How the whole
-//! stands beside the memory's speed and the vendor's library is what `gfpq bench` says.
+//! Measures the single passes, for work on them: `cargo bench --bench quant`, with `GFPQ_ARCH` to choose the backend.
+//! `gfpq bench` compares the whole with the memory's speed and the vendor's library.
 
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 use gfpq::quant::arch::{self, Scale};
 use gfpq::quant::{Bits, Element, Mode, Param, Tensor, quantise, quantise_into};
 
-/// In a core's own cache, in the shared one, in memory.
+/// Numbers of values that fit into a core's own cache, into the shared cache, and only into memory.
 const COUNTS: [usize; 3] = [100_000, 1_000_000, 13_107_200];
 const BITS: [u32; 2] = [8, 16];
 
@@ -58,7 +58,7 @@ fn init_out_of_place(bencher: Bencher, count: usize) {
     into(bencher, count, Mode::Init);
 }
 
-/// With a scale that this data does not change.
+/// The scale stays the same: delta 0 is larger than that of the data.
 #[divan::bench(args = COUNTS)]
 fn update_out_of_place(bencher: Bencher, count: usize) {
     into(bencher, count, Mode::Update);

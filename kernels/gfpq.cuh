@@ -1,6 +1,7 @@
-// The quantiser's arithmetic, one value at a time: for nvcc, NVRTC and any
-// C++11 host compiler. Integer tables decide, the same as on the CPU; they are
-// in gfpq_tables.cuh, which src/cuda/source.rs writes from src/quant/format.rs.
+// The quantiser's arithmetic for one value, for nvcc, NVRTC and any C++11 host
+// compiler. The same integer tables decide as on the CPU. They are in
+// gfpq_tables.cuh, which src/cuda/source.rs generates from src/quant/format.rs;
+// src/quant/arch/mod.rs follows an example through them.
 #ifndef GFPQ_CUH_
 #define GFPQ_CUH_
 
@@ -22,14 +23,14 @@ typedef unsigned int u32;
 typedef unsigned long long u64;
 typedef long long i64;
 
-// A type's bit patterns.
+// The bit patterns of float or double.
 template <typename T> struct Bits;
 
 template <> struct Bits<float> {
   typedef u32 Word;
   static const int kMantissa = 23;
   GFPQ_DEVICE static Word Infinity() { return 0x7f800000u; }
-  // 1e-6, the range of a tensor of zeros.
+  // 1e-6, which stands for the range of a tensor of zeros.
   GFPQ_DEVICE static Word Floor() { return 0x358637bdu; }
   GFPQ_DEVICE static Word Of(float x) {
 #ifdef __CUDACC__
@@ -97,7 +98,7 @@ GFPQ_DEVICE bool IsInRange(int delta) {
   return -F::kDeltaLimit <= delta && delta <= F::kDeltaLimit;
 }
 
-// 2^(q / S) as a bit pattern of T, for a q whose value is a normal number.
+// The bit pattern of 2^(q / S) in T, for a q whose value is a normal number.
 template <typename T, typename F>
 GFPQ_DEVICE typename Bits<T>::Word Value(int q) {
   typedef typename Bits<T>::Word Word;
@@ -105,20 +106,21 @@ GFPQ_DEVICE typename Bits<T>::Word Value(int q) {
   return F::Values(T())[q & (F::kSteps - 1)] + (octave << Bits<T>::kMantissa);
 }
 
-// Limits of magnitudes at one delta of the format's own range. Pairs are
-// indexed by the sign bit: negative magnitudes begin one step higher.
+// Limits of magnitudes at one delta of the format's own range, as bit patterns.
+// Pairs are indexed by the value's sign bit, because negative magnitudes begin
+// one step higher.
 template <typename T>
 struct Limits {
   typedef typename Bits<T>::Word Word;
-  // Magnitudes up to these become zero.
+  // Magnitudes up to and including this one become zero.
   Word flush[2];
-  // Others are held within these two, which are themselves representable.
+  // All others are clamped to lowest ... highest; both are representable.
   Word lowest[2];
   Word highest;
 };
 
-// The largest float32 that is at most half of 2^(q / S). Half of a magnitude
-// is the magnitude one octave down, exactly.
+// The largest float32 that is at most half of 2^(q / S). Half of a value of the
+// format is exactly the value one octave lower.
 template <typename F>
 GFPQ_DEVICE u32 Flush(float, int q) {
   const u32 nearest = Value<float, F>(q - F::kSteps);
@@ -143,7 +145,7 @@ GFPQ_DEVICE Limits<T> LimitsOf(int delta) {
   return limits;
 }
 
-// Octave and step of a magnitude, in one word: the corrected bits' upper part.
+// Octave and step of a magnitude in one word: the upper bits after correction.
 template <typename F>
 GFPQ_DEVICE u32 Steps(float, u32 magnitude, const u32* corrections) {
   const u32 cell =
@@ -151,6 +153,7 @@ GFPQ_DEVICE u32 Steps(float, u32 magnitude, const u32* corrections) {
   return (magnitude + corrections[cell]) >> (23 - F::kStepsLog2);
 }
 
+// A magnitude plus its cell's correction.
 template <typename F>
 GFPQ_DEVICE u64 Corrected(u64 magnitude, const u64* corrections) {
   const u32 cell = static_cast<u32>(magnitude >> (51 - F::kStepsLog2)) &
@@ -158,13 +161,13 @@ GFPQ_DEVICE u64 Corrected(u64 magnitude, const u64* corrections) {
   return magnitude + corrections[cell];
 }
 
-// round(log2(x) S), as the format defines it.
+// round(log2(x) S), computed as in the format's definition.
 template <typename F>
 GFPQ_DEVICE int RoundedSteps(double x) {
   return static_cast<int>(round(log2(x) * F::kSteps));
 }
 
-// Close to a threshold the rounded log2 decides.
+// The same for float64. Close to a threshold the rounded log2 decides.
 template <typename F>
 GFPQ_DEVICE u32 Steps(double, u64 magnitude, const u64* corrections) {
   const u64 sum = Corrected<F>(magnitude, corrections);
@@ -177,7 +180,8 @@ GFPQ_DEVICE u32 Steps(double, u64 magnitude, const u64* corrections) {
   return static_cast<u32>(sum >> step_bits);
 }
 
-// The step nearest to any positive number. No float32 is close to a threshold.
+// round(log2(x) S) for any positive number. No float32 is so close to a threshold
+// that the rounded log2 must decide.
 template <typename F>
 GFPQ_DEVICE int NearestStep(float x) {
   const u64 sum =
@@ -191,8 +195,8 @@ GFPQ_DEVICE int NearestStep(double x) {
   return RoundedSteps<F>(x);
 }
 
-// Quantises and dequantises one value. Corrections and mantissas are the
-// tables F::Corrections, and F::Values less their exponents.
+// Quantises and dequantises one value. `corrections` is F::Corrections, and
+// `mantissas` is F::Values without the exponents.
 template <typename T, typename F>
 GFPQ_DEVICE T Quantise(T x, const Limits<T>& limits,
     const typename Bits<T>::Word* corrections,
@@ -214,7 +218,7 @@ GFPQ_DEVICE T Quantise(T x, const Limits<T>& limits,
   return Bits<T>::From(is_zero ? 0 : value);
 }
 
-// 2^(q / S) for any q: 0 and infinity at the ends.
+// 2^(q / S) for any q: 0 below the range of double and infinity above.
 template <typename F>
 GFPQ_DEVICE double AnyValue(i64 q) {
   const i64 octave = q >> F::kStepsLog2;
@@ -230,15 +234,15 @@ GFPQ_DEVICE double AnyValue(i64 q) {
   return Bits<double>::From(Value<double, F>(near)) * scale;
 }
 
-// The same as Quantise at any delta, as the format's definition has it. Only a
-// caller's own parameter brings a delta out of the format's range.
+// Quantises and dequantises one value at any delta, by the format's definition.
+// Only a caller's parameter can bring a delta outside the format's range.
 template <typename T, typename F>
 GFPQ_DEVICE T QuantiseAtAnyDelta(T x, int delta) {
   const T magnitude = Bits<T>::From(Magnitude(x));
   const bool is_negative = x < 0;
   const i64 lowest = static_cast<i64>(delta) + is_negative;
   const i64 highest = static_cast<i64>(delta) + F::kMaxCode;
-  // Not so for NaN, either.
+  // Negated so that NaN becomes 0, too.
   if (!(magnitude > AnyValue<F>(lowest) / 2)) {
     return 0;
   }
@@ -250,14 +254,14 @@ GFPQ_DEVICE T QuantiseAtAnyDelta(T x, int delta) {
   return static_cast<T>(is_negative ? -value : value);
 }
 
-// Whether a rounded log2 could lie on the other side of a step's value.
+// Whether the rounded log2 might lie on the other side of a step's value.
 GFPQ_DEVICE bool IsAmbiguous(float, u64, u64, u64) { return false; }
 GFPQ_DEVICE bool IsAmbiguous(double, u64 mantissa, u64 below, u64 above) {
   return mantissa - below < kAmbiguous || above - mantissa < kAmbiguous;
 }
 
-// The delta of data whose largest magnitude is `max`, NaN passed over:
-// floor(log2(max) S) - K, within the format's range.
+// The delta of data whose largest magnitude is `max`, ignoring NaN:
+// floor(log2(max) S) - K, clamped to the format's range.
 template <typename T, typename F>
 GFPQ_DEVICE int DeltaOf(typename Bits<T>::Word max) {
   if (max == Bits<T>::Infinity()) {
@@ -266,7 +270,7 @@ GFPQ_DEVICE int DeltaOf(typename Bits<T>::Word max) {
   const double x = Bits<T>::From(max == 0 ? Bits<T>::Floor() : max);
   const u64 bits = Bits<double>::Of(x);
   const u64 mantissa = bits & 0xfffffffffffffull;
-  // The last step whose value is not above x, by halves.
+  // Binary search for the last step whose value is not above x.
   int j = 0;
   for (int half = F::kSteps / 2; half > 0; half /= 2) {
     if ((F::Values(0.0)[j + half] & 0xfffffffffffffull) <= mantissa) {
@@ -277,8 +281,8 @@ GFPQ_DEVICE int DeltaOf(typename Bits<T>::Word max) {
   const u64 below = F::Values(0.0)[j] & 0xfffffffffffffull;
   const u64 above = j + 1 < F::kSteps ?
       F::Values(0.0)[j + 1] & 0xfffffffffffffull : 1ull << 52;
-  // A power of two has an exact log2, and a subnormal number one far below the
-  // range.
+  // Not for a power of two, whose log2 is exact, nor for a subnormal number,
+  // whose log2 is far below the format's range.
   if (mantissa != 0 && bits >> 52 != 0 &&
       IsAmbiguous(T(), mantissa, below, above)) {
     top = static_cast<int>(floor(log2(x) * F::kSteps));

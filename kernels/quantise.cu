@@ -1,20 +1,25 @@
-// The passes over a tensor: its range, and its values quantised and dequantised.
+// The two passes over a tensor: the range pass finds its delta, and the apply
+// pass quantises and dequantises its values.
 //
-// src/cuda/kernels.rs names and launches what the last lines of this file
-// instantiate. A block has kThreads threads; any number of blocks does.
+// The last lines of this file instantiate the kernels that src/cuda/launch.rs
+// launches. A block has kThreads threads; any number of blocks works.
 #include "gfpq.cuh"
 
 namespace gfpq {
 
 const int kThreads = 256;
-// Packs of 16 bytes that a thread has under way at once.
+// The number of 16-byte packs that a thread reads before it works on them.
 const int kUnroll = 2;
 
-// What one pass leaves to the next in GPU memory. Zero before the first range
-// pass; `largest` and `done` are zero again after each.
+// What the range pass keeps in GPU memory and leaves to the apply pass. All zero
+// before the first range pass; each range pass sets `largest` and `done` back to
+// zero.
 struct Scratch {
+  // The largest magnitude that any block has found, as a bit pattern.
   u64 largest;
+  // The number of blocks that are done.
   u32 done;
+  // The scale for the apply pass.
   int delta;
 };
 
@@ -25,13 +30,16 @@ struct alignas(16) Pack {
   T values[kValues];
 };
 
-// A tensor as tiles of whole packs, each a block's work, and the rest.
+// A tensor, split into tiles of aligned packs, which blocks work on one at a
+// time, and the rest: the values before the first tile and after the last.
 template <typename T>
 struct Tiling {
   static const int kPacks = kThreads * kUnroll;
-  // The first value of the first tile.
+  // The number of values before the first tile.
   u64 head;
+  // The number of tiles.
   u64 tiles;
+  // The number of values outside the tiles.
   u64 rest;
 
   GFPQ_DEVICE Tiling(const T* data, u64 count) {
@@ -45,35 +53,39 @@ struct Tiling {
     head = rest;
     tiles = 0;
   }
-  // The thread's first pack of a tile; its others are kThreads apart.
+  // The index of the thread's first pack in a tile; its other packs follow at
+  // intervals of kThreads.
   GFPQ_DEVICE u64 FirstPack(u64 tile) const {
     return tile * kPacks + threadIdx.x;
   }
-  // Where the rest's value i is.
+  // The index in the tensor of value i of the rest.
   GFPQ_DEVICE u64 Place(u64 i) const {
     return i < head ? i : i + tiles * kPacks * Pack<T>::kValues;
   }
 };
 
-// Reads a thread's packs of a tile, all before the first is worked on.
+// Reads all of a thread's packs of a tile.
 template <typename T>
 GFPQ_DEVICE void Read(const Pack<T>* source, Pack<T>* packs) {
 #pragma unroll
   for (int i = 0; i < kUnroll; ++i) {
     packs[i] = source[i * kThreads];
   }
-  // Keeps the assembler from moving reads behind the work.
+  // Keeps the assembler from moving reads behind the work on earlier packs.
   __syncwarp();
 }
 
+// The thread's index in the grid.
 GFPQ_DEVICE u64 Thread() {
   return static_cast<u64>(blockIdx.x) * kThreads + threadIdx.x;
 }
 
+// The number of threads in the grid.
 GFPQ_DEVICE u64 Threads() {
   return static_cast<u64>(gridDim.x) * kThreads;
 }
 
+// The largest of the warp's words, in all its threads.
 template <typename Word>
 GFPQ_DEVICE Word WarpMax(Word value) {
 #pragma unroll
@@ -83,7 +95,7 @@ GFPQ_DEVICE Word WarpMax(Word value) {
   return value;
 }
 
-// The largest of all threads' words, in the block's first warp.
+// The largest of the block's words, in the threads of its first warp.
 template <typename Word>
 GFPQ_DEVICE Word BlockMax(Word value) {
   __shared__ Word warps[kThreads / 32];
@@ -99,16 +111,16 @@ GFPQ_DEVICE Word BlockMax(Word value) {
   return value;
 }
 
-// The magnitude, or 0 for NaN.
+// The magnitude's bit pattern, or 0 for NaN.
 template <typename T>
 GFPQ_DEVICE typename Bits<T>::Word Number(T x) {
   const typename Bits<T>::Word magnitude = Magnitude(x);
   return magnitude <= Bits<T>::Infinity() ? magnitude : 0;
 }
 
-// Finds the data's delta and leaves in scratch->delta the larger of it and the
-// one before: `before`, and that of `range`, unless null, which is (bits, delta),
-// set here, where bits is 0 for a range that has seen no data.
+// Finds the data's delta, and leaves in scratch->delta the largest of it,
+// `before` and the delta of `range`. `range` is null or (bits, delta), where bits
+// is 0 as long as the range has seen no data; this call updates it.
 template <typename T, typename F>
 GFPQ_DEVICE void RangePass(const T* source, u64 count, int before, T* range,
     Scratch* scratch) {
@@ -139,7 +151,7 @@ GFPQ_DEVICE void RangePass(const T* source, u64 count, int before, T* range,
   if (atomicAdd(&scratch->done, 1u) != gridDim.x - 1) {
     return;
   }
-  // The last block to get here sees what all others have found.
+  // This is the last block: it sees what all others have found.
   __threadfence();
   const u64 found = atomicExch(&scratch->largest, 0ull);
   scratch->done = 0;
@@ -154,7 +166,8 @@ GFPQ_DEVICE void RangePass(const T* source, u64 count, int before, T* range,
   scratch->delta = Max(delta, before);
 }
 
-// What the threads of a block share in the apply pass.
+// What the threads of a block share in the apply pass: copies of the tables in
+// shared memory, and what depends on delta.
 template <typename T, typename F>
 struct Shared {
   typename Bits<T>::Word corrections[2 * F::kSteps];
@@ -163,8 +176,8 @@ struct Shared {
   int delta;
 };
 
-// Source and destination are the same, or do not overlap. The delta is that of
-// `scratch`, unless null, else the one given.
+// Quantises and dequantises. Source and destination are the same or do not
+// overlap. The delta is that of `scratch`, or `delta` if `scratch` is null.
 // `nonfinite`, unless null, is set to 1 if the source has a NaN or infinity.
 template <typename T, typename F>
 GFPQ_DEVICE void ApplyPass(const T* source, T* destination, u64 count,
@@ -194,7 +207,7 @@ GFPQ_DEVICE void ApplyPass(const T* source, T* destination, u64 count,
   }
   bool found = false;
   for (u64 tile = blockIdx.x; tile < tiling.tiles; tile += gridDim.x) {
-    // From the end, which a range pass has left in the cache.
+    // Backwards from the end, which a range pass has left in the cache.
     const u64 first = tiling.FirstPack(tiling.tiles - 1 - tile);
     Pack<T> held[kUnroll];
     Read(reinterpret_cast<const Pack<T>*>(source + tiling.head) + first, held);

@@ -1,4 +1,4 @@
-//! `gfpq bench`, as a person and as a program call it.
+//! The output of `gfpq bench`, as a table and as JSON.
 
 use std::process::{Command, Output};
 
@@ -30,7 +30,7 @@ fn the_table_has_a_row_for_every_case() {
 }
 
 #[test]
-fn a_library_that_does_not_load_is_one_line_and_exit_1() {
+fn a_library_that_does_not_load_gives_one_line_and_exit_1() {
     let output = gfpq(&["bench", "--count", "10", "--against", "/nowhere/libgfpq.so"]);
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8(output.stderr).unwrap();

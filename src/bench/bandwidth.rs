@@ -1,11 +1,11 @@
-//! What the memory allows: a buffer read, and a buffer rewritten in place, as simply as can be and by the same threads
-//! as the quantiser.
+//! The memory's speed: reads a buffer, and rewrites a buffer in place, with the least work per value and on the same
+//! threads as the quantiser.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::quant::parallel::{part_len, share};
 
-/// Reads all of `data`.
+/// Reads all of `data`. Returns a sum, so that the compiler does not remove the reads.
 pub fn read<T: Sync>(data: &[T]) -> u64 {
     let words = words(data);
     let Some(len) = part_len::<u64>(words.len()) else { return sum(words) };
@@ -14,9 +14,9 @@ pub fn read<T: Sync>(data: &[T]) -> u64 {
     total.into_inner()
 }
 
-/// Rewrites all of `data`.
+/// Rewrites all of `data` with other values.
 pub fn rewrite<T: Send>(data: &mut [T]) {
-    // SAFETY: as in `words`; and flipping the lowest mantissa bit of a float leaves a float.
+    // SAFETY: as in `words`; a float with its lowest mantissa bit flipped is still a valid float.
     let words = unsafe { data.align_to_mut::<u64>().1 };
     match part_len::<u64>(words.len()) {
         None => flip(words),
@@ -24,14 +24,13 @@ pub fn rewrite<T: Send>(data: &mut [T]) {
     }
 }
 
-/// The eight-byte words in `data`, but for a few bytes at its ends.
+/// `data` as eight-byte words, without a few unaligned bytes at its ends.
 fn words<T>(data: &[T]) -> &[u64] {
-    // SAFETY: floats have no padding, and any bits are a u64.
+    // SAFETY: floats have no padding, and any bits are a valid u64.
     unsafe { data.align_to::<u64>().1 }
 }
 
-/// Defines a function that is compiled for the processor at hand: the baseline's narrow vectors would not keep up with
-/// a cache.
+/// Defines a function that uses AVX2 where the processor has it: the baseline's vectors cannot keep up with a cache.
 macro_rules! widest {
     ($name:ident, $argument:ident: $from:ty, $to:ty, $body:expr) => {
         fn $name($argument: $from) -> $to {

@@ -1,8 +1,7 @@
-//! How fast the quantiser is here, beside the memory's own speed and beside another library.
+//! Measures the quantiser's speed on this machine, beside the memory's speed and another library's.
 //!
-//! Speeds differ from machine to machine and from minute to minute, so a figure stands next to its yardsticks: what
-//! merely reading and rewriting the same buffer takes, and what the other library takes on the same data, all in
-//! turns within one run.
+//! Speeds differ between machines and vary from minute to minute. So each figure comes with the time for reading and
+//! rewriting the same buffer and with the other library's time on the same data, all measured in turns within one run.
 
 mod bandwidth;
 mod peer;
@@ -16,7 +15,8 @@ use crate::quant::{Bits, Element, Mode, Param, delta_of, quantise};
 
 pub use peer::{Error, Peer};
 
-/// Element counts from a handful to an early layer of a large network, in and out of every cache.
+/// Numbers of values, from a few to an early layer of a large network, so that tensors fit into each cache or into
+/// none.
 pub const COUNTS: [usize; 5] = [10, 1_000, 100_000, 1_000_000, 13_107_200];
 
 /// One case's speed.
@@ -28,30 +28,30 @@ pub struct Figure {
     pub bits: u32,
     /// `INIT`, `UPDATE` or `APPLY_ONLY`.
     pub mode: &'static str,
-    /// Values in the tensor.
+    /// The number of values in the tensor.
     pub count: usize,
-    /// Nanoseconds a call.
+    /// Nanoseconds per call.
     pub ns: f64,
-    /// Tensor bytes a second, in 10^9.
+    /// Tensor bytes per second, in 10^9.
     pub gb_per_s: f64,
-    /// Reading the same buffer, rewriting it in place.
+    /// The speed of reading the same buffer.
     pub read_gb_per_s: f64,
-    /// See `read_gb_per_s`.
+    /// The speed of rewriting the same buffer in place.
     pub rewrite_gb_per_s: f64,
-    /// What these two allow: a read for the range, unless the scale is given, and a rewrite.
+    /// The speed that these two allow: one read for the range, except with APPLY_ONLY, and one rewrite.
     pub limit_gb_per_s: f64,
-    /// `gb_per_s` as a share of the limit.
+    /// `gb_per_s` divided by `limit_gb_per_s`.
     pub share_of_limit: f64,
-    /// The other library's nanoseconds a call, and how many times as long as ours they are.
+    /// The other library's nanoseconds per call.
     pub other_ns: Option<f64>,
-    /// See `other_ns`.
+    /// `other_ns` divided by `ns`.
     pub ratio: Option<f64>,
 }
 
-/// Measures all types and modes at each of `counts` and `widths`, handing each figure on as it is there.
+/// Measures all types and modes at each of `counts` and `widths`, and passes each figure to `report` once measured.
 ///
 /// # Errors
-/// What `report` returns, or what the other library answers.
+/// Those that `report` returns, and refusals by the other library.
 pub fn run<E: From<Error>>(
     counts: &[usize],
     widths: &[Bits],
@@ -67,21 +67,22 @@ pub fn run<E: From<Error>>(
 
 const MODES: [(Mode, &str); 3] = [(Mode::Init, "INIT"), (Mode::Update, "UPDATE"), (Mode::ApplyOnly, "APPLY_ONLY")];
 
-/// The contenders of a case take turns, so many at least and for so long at least. A figure is the best time of all: the
-/// one that the machine's other work, which comes and goes, disturbed least.
+/// The least number of turns of a case, in each of which all contenders are measured. A figure is the best time of all
+/// turns: the one least disturbed by the machine's other work.
 const TURNS: usize = 9;
-/// See [`TURNS`].
+/// The least time that a case takes.
 const CASE: Duration = Duration::from_millis(400);
-/// Samples of a turn; one for the other library, whose calls are expected to be long.
+/// The number of samples per contender and turn; the other library, whose calls may take long, gets one.
 const SAMPLES: usize = 5;
 /// A sample makes as many calls as fill this time.
 const SAMPLE: Duration = Duration::from_micros(200);
 
-/// The contenders, beside this library.
+/// Indices of the contenders; 0 is this library.
 const READ: usize = 1;
 const REWRITE: usize = 2;
 const OTHER: usize = 3;
 
+/// Measures one type at one count, in all modes.
 fn measure<T: Element, E: From<Error>>(
     element: &'static str,
     count: usize,
@@ -93,8 +94,9 @@ fn measure<T: Element, E: From<Error>>(
     let mut buffer = data.clone();
     for &bits in widths {
         for (mode, name) in MODES {
-            // What UPDATE and APPLY_ONLY have in training: this data's, as good as always.
+            // In training, UPDATE and APPLY_ONLY nearly always see data that fits the parameter's scale.
             let given = Param { delta: delta_of(&data, bits) };
+
             let mut calls = [1; 4];
             let mut times = [f64::INFINITY; 4];
             let begin = Instant::now();
@@ -116,17 +118,20 @@ fn measure<T: Element, E: From<Error>>(
                         }
                         best = best.min(start.elapsed().as_secs_f64() * 1e9 / f64::from(calls[contender]));
                     }
+
                     if turn > 0 {
                         times[contender] = best.min(times[contender]);
                     } else {
-                        // The first turn warms up, and tells how many calls fill a sample.
+                        // The first turn only warms up and finds the number of calls that fill a sample.
                         calls[contender] = (SAMPLE.as_secs_f64() * 1e9 / best).clamp(1.0, 1e6) as u32;
                     }
                 }
             }
+
             let [ours, read, rewrite, other] = times;
             let limit = if mode == Mode::ApplyOnly { rewrite } else { read + rewrite };
             let bytes = size_of_val(&data[..]) as f64;
+
             report(Figure {
                 element,
                 bits: bits.number(),
@@ -146,7 +151,7 @@ fn measure<T: Element, E: From<Error>>(
     Ok(())
 }
 
-/// Roughly normal values, as weights and activations are: reproducible, and good enough to be timed on.
+/// Roughly normally distributed values, as weights and activations are, the same in every run.
 fn normal<T: Element>(count: usize) -> Vec<T> {
     let mut state = 1u64;
     let mut uniform = || {

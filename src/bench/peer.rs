@@ -11,38 +11,42 @@ use crate::quant::{Bits, Element, Mode, Param};
 /// Why another library cannot be measured.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It does not load, or lacks the interface.
+    /// The file does not load, or lacks a function of the interface.
     #[error("{path}: {reason}: give the file of a libgfpq.so", path = path.display())]
     Load {
-        /// The file.
+        /// The library's file.
         path: PathBuf,
-        /// What the loader says.
+        /// The dynamic loader's error.
         reason: libloading::Error,
     },
-    /// It refused a call.
+    /// The library refused a call.
     #[error("{path}: a call returned {code:#010x}", path = path.display())]
     Call {
-        /// The file.
+        /// The library's file.
         path: PathBuf,
-        /// The return code.
+        /// The call's return code.
         code: u32,
     },
 }
 
+/// The interface's `GFPQ_PARAM_ST`.
 #[repr(C)]
 struct PeerParam {
     mode: u32,
     buf: [u8; 16],
 }
 
+/// `HI_GFPQ_QuantAndDeQuant`, for either type of `data`.
 type Quantise = unsafe extern "C" fn(*mut c_void, u32, u32, *mut PeerParam) -> u32;
 
 /// A loaded library.
 pub struct Peer {
     path: PathBuf,
-    // The functions are good for as long as the library is loaded.
+    /// The call for float32.
     single: Quantise,
+    /// The call for float64.
     double: Quantise,
+    // Kept loaded: the functions above are in it.
     _library: Library,
 }
 
@@ -50,10 +54,10 @@ impl Peer {
     /// Loads a library and finds its two CPU calls.
     ///
     /// # Safety
-    /// Loading runs the library's initialisers, and its calls must be what the vendor's interface says.
+    /// Loading runs the library's initialisers, and its functions must have the types of the vendor's interface.
     ///
     /// # Errors
-    /// When it does not load, or lacks a call.
+    /// When the library does not load or lacks one of the calls.
     pub unsafe fn load(path: &Path) -> Result<Peer, Error> {
         let load = || {
             // SAFETY: the caller vouches for the library.
@@ -67,15 +71,15 @@ impl Peer {
         load().map_err(|reason| Error::Load { path: path.to_owned(), reason })
     }
 
-    /// One call, in place.
+    /// Makes one call, in place. The parameter is not written back.
     ///
     /// # Errors
     /// When the library returns anything but success.
     pub fn quantise<T: Element>(&self, data: &mut [T], bits: Bits, mode: Mode, param: &mut Param) -> Result<(), Error> {
         let call = if TypeId::of::<T>() == TypeId::of::<f32>() { self.single } else { self.double };
         let mut theirs = PeerParam { mode: mode as u32, buf: param.to_bytes() };
-        // SAFETY: `load`'s caller vouched for the call, which is the one for this type; the pointers are to as many
-        // values as it is told, and to a parameter.
+        // SAFETY: the caller of `load` vouched for the function, and it is the one for this type. The pointers are to
+        // `data.len()` values and to a parameter.
         let code = unsafe { call(data.as_mut_ptr().cast(), data.len() as u32, bits.number(), &mut theirs) };
         if code != 0 {
             return Err(Error::Call { path: self.path.clone(), code });

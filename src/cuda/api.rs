@@ -1,7 +1,7 @@
 //! The driver's functions, looked up at run time, and its errors.
 //!
-//! Types and numbers are cudarc's. Its functions are not called: they return an enum of the codes known when it was made,
-//! and a newer driver returns others; and they come from whatever `libcuda.so` is, which may be a toolkit's stub.
+//! Types and constants are cudarc's, but not the functions: cudarc's return an enum of the result codes known when it
+//! was released, while newer drivers return others, and cudarc loads any `libcuda.so`, which may be a toolkit's stub.
 
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::ptr;
@@ -14,25 +14,27 @@ use cudarc::driver::sys::{
 };
 use libloading::Library;
 
-use super::{Error, Result};
+use super::error::{Error, Result};
 
 macro_rules! functions {
     ($($name:ident($($type:ty),*);)*) => {
-        /// The functions that are called here, each under cuda.h's name. All of them came with CUDA 9 or before.
+        /// The driver's functions that this program calls, under their names in cuda.h. CUDA 9 has all of them.
         #[allow(non_snake_case)]
         pub struct Api {
             $(pub $name: unsafe extern "C" fn($($type),*) -> u32,)*
-            /// A context's number in the life of the process; drivers before CUDA 12 have none.
+            /// Returns a context's number, unique within the process. `None` with drivers before CUDA 12.
             pub cuCtxGetId: Option<unsafe extern "C" fn(CUcontext, *mut u64) -> u32>,
-            // The functions above are its own.
+            // Kept loaded: the functions above are in it.
             _library: Library,
         }
 
         impl Api {
+            /// Looks up the functions.
+            ///
             /// # Safety
-            /// The library is the driver's.
+            /// `library` must be the driver's.
             unsafe fn bind(library: Library) -> Result<Api> {
-                // SAFETY: the types are cuda.h's.
+                // SAFETY: the types are those of cuda.h.
                 unsafe {
                     Ok(Api {
                         $($name: *library
@@ -78,9 +80,9 @@ functions! {
     cuGetErrorString(u32, *mut *const c_char);
 }
 
-/// The driver, loaded and started; what fails is tried again at the next call.
+/// The driver, loaded and initialised by the first call that succeeds.
 pub fn start() -> Result<&'static Api> {
-    // What has been loaded stays: a driver is not made to go again.
+    // Never unloaded: drivers do not support it.
     static LOADED: OnceLock<Api> = OnceLock::new();
     static STARTED: AtomicBool = AtomicBool::new(false);
     let api = match LOADED.get() {
@@ -90,8 +92,9 @@ pub fn start() -> Result<&'static Api> {
             LOADED.get_or_init(|| api)
         }
     };
+
     if !STARTED.load(Ordering::Acquire) {
-        // SAFETY: there is no other flag.
+        // SAFETY: 0 is the only flag that cuInit takes.
         let code = unsafe { (api.cuInit)(0) };
         api.check(code, "starting CUDA").map_err(|error| match error {
             Error::Driver { name, text, .. } => Error::NoStart { name, text, advice: advice(code) },
@@ -103,14 +106,14 @@ pub fn start() -> Result<&'static Api> {
 }
 
 fn load() -> Result<Api> {
-    // A toolkit's folder of stubs has a libcuda.so and no libcuda.so.1.
+    // First the name that a toolkit's folder of stubs does not have: that folder has only libcuda.so.
     // SAFETY: loading the driver's library runs its initialisers, as in every CUDA program.
     let library = ["libcuda.so.1", "libcuda.so"].iter().find_map(|name| unsafe { Library::new(name) }.ok());
-    // SAFETY: it has the driver's name.
+    // SAFETY: the library has the driver's name.
     unsafe { Api::bind(library.ok_or(Error::NoDriver)?) }
 }
 
-/// What helps a driver that does not start.
+/// What to do about a driver that does not start.
 fn advice(code: u32) -> &'static str {
     match code {
         code::SYSTEM_NOT_READY => "start NVIDIA's Fabric Manager, of the driver's version",
@@ -121,7 +124,7 @@ fn advice(code: u32) -> &'static str {
 }
 
 impl Api {
-    /// An error for any code but success.
+    /// Turns a result code into an error; `doing` says what failed.
     pub fn check(&self, code: u32, doing: &'static str) -> Result<()> {
         match code {
             0 => Ok(()),
@@ -133,7 +136,7 @@ impl Api {
         }
     }
 
-    /// Such as `CUDA_ERROR_ILLEGAL_ADDRESS`.
+    /// The driver's name for a result code, such as `CUDA_ERROR_ILLEGAL_ADDRESS`.
     pub fn name(&self, code: u32) -> String {
         match self.words(self.cuGetErrorName, code) {
             name if name.is_empty() => format!("error {code}"),
@@ -141,9 +144,10 @@ impl Api {
         }
     }
 
+    /// The text that `tell` has for a result code; empty for a code that the driver does not know.
     fn words(&self, tell: unsafe extern "C" fn(u32, *mut *const c_char) -> u32, code: u32) -> String {
         let mut text = ptr::null();
-        // SAFETY: the driver's own text, zero-terminated, or null for a code it does not know.
+        // SAFETY: the text is the driver's own, zero-terminated, or null.
         unsafe {
             tell(code, &raw mut text);
             if text.is_null() { String::new() } else { CStr::from_ptr(text).to_string_lossy().into() }
@@ -151,7 +155,7 @@ impl Api {
     }
 }
 
-/// Result codes that mean something here.
+/// The result codes that this program distinguishes.
 pub mod code {
     use super::CUresult;
 

@@ -1,4 +1,4 @@
-//! The kernels in a context: compiled for its GPU, and loaded once.
+//! The kernels of a context: compiled for its GPU, and loaded once.
 
 use std::collections::BTreeMap;
 use std::ffi::{CString, c_void};
@@ -9,12 +9,14 @@ use cudarc::driver::sys::{CUevent, CUevent_flags, CUfunction, CUmodule};
 
 use super::api::{Api, code};
 use super::driver::{self, Context};
+use super::error::{Error, Result};
 use super::nvrtc::{Nvrtc, Target};
 use super::scratch::Pool;
-use super::{Error, Result, source};
+use super::source;
 use crate::quant::Bits;
 
-/// Threads of a block, and bytes of tensor that it works on at a time: `kThreads`, and with `kUnroll` packs each.
+/// The number of threads in a block, and the number of tensor bytes that a block works on at a time. As in quantise.cu:
+/// `kThreads` threads, each with `kUnroll` packs of 16 bytes.
 pub const fn threads_and_tile() -> (u32, u64) {
     (256, 256 * 2 * 16)
 }
@@ -22,32 +24,36 @@ pub const fn threads_and_tile() -> (u32, u64) {
 /// The kernels of one context.
 pub struct Kernels {
     api: &'static Api,
+    /// The kernels' handles by name. As numbers, because pointers are not Send; so for the handles below.
     functions: BTreeMap<String, usize>,
-    /// How many blocks the GPU runs at a time.
+    /// The number of blocks that the GPU runs at a time.
     blocks: u64,
-    /// An event that is as alive as the context.
+    /// The handle of an event that exists only to query whether the context does.
     event: usize,
+    /// Scratch memory in the context.
     pub pool: Pool,
 }
 
 impl Kernels {
-    /// The context's kernels, loaded at its first call.
+    /// The context's kernels, loaded at the first call in that context.
     pub fn of(context: &Context) -> Result<Arc<Kernels>> {
         type Loaded = BTreeMap<(usize, Option<u64>), Arc<Kernels>>;
         static LOADED: Mutex<Loaded> = Mutex::new(BTreeMap::new());
         let number = context_number(context);
         let mut loaded = lock(&LOADED);
-        // Without its number, a context may be one at the address of an earlier one that is gone.
+        // Where the driver does not number contexts, this may be a new context at the address of a destroyed one.
         if let Some(kernels) = loaded.get(&(context.raw as usize, number))
             && (number.is_some() || kernels.are_alive()?)
         {
             return Ok(kernels.clone());
         }
+
         let kernels = Arc::new(Kernels::load(context)?);
         loaded.insert((context.raw as usize, number), kernels.clone());
         Ok(kernels)
     }
 
+    /// Loads the kernels into the current context.
     fn load(context: &Context) -> Result<Kernels> {
         let api = context.api;
         let module = load_module(api, driver::architecture(api, context.device)?)?;
@@ -58,51 +64,54 @@ impl Kernels {
                     let name = format!("gfpq_{pass}_{element}_{bits}");
                     let c_name = CString::new(name.as_str()).unwrap_or_default();
                     let mut function = ptr::null_mut();
-                    // SAFETY: a module just loaded, and a zero-terminated name.
+                    // SAFETY: the module is loaded, and the name zero-terminated.
                     let code = unsafe { (api.cuModuleGetFunction)(&raw mut function, module, c_name.as_ptr()) };
                     api.check(code, "finding a kernel")?;
                     functions.insert(name, function as usize);
                 }
             }
         }
+
         let mut event = ptr::null_mut();
         let flags = CUevent_flags::CU_EVENT_DISABLE_TIMING as u32;
-        // SAFETY: a place for a handle.
-        api.check(unsafe { (api.cuEventCreate)(&raw mut event, flags) }, "making an event")?;
+        // SAFETY: the pointer is to a handle.
+        api.check(unsafe { (api.cuEventCreate)(&raw mut event, flags) }, "creating an event")?;
         let blocks = 8 * driver::multiprocessors(api, context.device)?.max(1) as u64;
         Ok(Kernels { api, functions, blocks, event: event as usize, pool: Pool::new(api) })
     }
 
-    /// Whether the context that they were loaded in is still there.
+    /// Whether the context that the kernels were loaded into still exists.
     fn are_alive(&self) -> Result<bool> {
-        // SAFETY: the driver refuses handles that it does not know.
+        // SAFETY: the driver refuses unknown handles.
         match unsafe { (self.api.cuEventQuery)(self.event as CUevent) } {
             code::INVALID_HANDLE | code::INVALID_CONTEXT | code::CONTEXT_IS_DESTROYED => Ok(false),
-            code => self.api.check(code, "looking at the context").map(|()| true),
+            code => self.api.check(code, "querying the context").map(|()| true),
         }
     }
 
+    /// The kernel of a pass ("range" or "apply") for an element type ("float" or "double") and bit width.
     pub fn function(&self, pass: &str, element: &str, bits: Bits) -> CUfunction {
         self.functions[&format!("gfpq_{pass}_{element}_{}", bits.number())] as CUfunction
     }
 
-    /// Blocks for so many bytes of tensor: a tile each, until the GPU is full.
+    /// The number of blocks for a tensor of so many bytes: one per tile, but no more than the GPU runs at a time.
     pub fn grid(&self, bytes: u64) -> u32 {
         let (_, tile) = threads_and_tile();
         bytes.div_ceil(tile).clamp(1, self.blocks) as u32
     }
 }
 
-/// Machine code of this GPU from NVRTC, else the PTX that is part of this program.
+/// Loads machine code that NVRTC makes for this GPU, or else the PTX that is embedded in this program.
 fn load_module(api: &Api, architecture: i32) -> Result<CUmodule> {
     let load = |image: &[u8]| {
         let mut module = ptr::null_mut();
-        // SAFETY: an ELF image, which knows its own length, or zero-terminated text.
+        // SAFETY: the image is an ELF file, which contains its length, or zero-terminated text.
         match unsafe { (api.cuModuleLoadData)(&raw mut module, image.as_ptr().cast::<c_void>()) } {
             code if is_of_image(code) => Ok(Err(api.name(code))),
             code => api.check(code, "loading the kernels").map(|()| Ok(module)),
         }
     };
+
     let nvrtc = match machine_code(architecture) {
         Ok(code) => match load(&code)? {
             Ok(module) => return Ok(module),
@@ -110,6 +119,7 @@ fn load_module(api: &Api, architecture: i32) -> Result<CUmodule> {
         },
         Err(why) => why,
     };
+
     let image = CString::new(source::PTX).unwrap_or_default();
     let capability = format!("{}.{}", architecture / 10, architecture % 10);
     match load(image.as_bytes_with_nul())? {
@@ -118,7 +128,7 @@ fn load_module(api: &Api, architecture: i32) -> Result<CUmodule> {
     }
 }
 
-/// Whether a failure to load is the image's, which another image might not have.
+/// Whether the image is the cause of a failure to load, so that another image may load.
 fn is_of_image(code: u32) -> bool {
     matches!(
         code,
@@ -131,7 +141,7 @@ fn is_of_image(code: u32) -> bool {
     )
 }
 
-/// Compiles for an architecture, once in the life of the process.
+/// Compiles the kernels for an architecture, once per process. The error says why that failed.
 fn machine_code(architecture: i32) -> std::result::Result<Arc<Vec<u8>>, String> {
     type Compiled = BTreeMap<i32, std::result::Result<Arc<Vec<u8>>, String>>;
     static COMPILED: Mutex<Compiled> = Mutex::new(BTreeMap::new());
@@ -145,9 +155,10 @@ fn machine_code(architecture: i32) -> std::result::Result<Arc<Vec<u8>>, String> 
     lock(&COMPILED).entry(architecture).or_insert_with(compile).clone()
 }
 
+/// The context's number, unique within the process; `None` where the driver does not number contexts.
 fn context_number(context: &Context) -> Option<u64> {
     let mut number = 0;
-    // SAFETY: the current context, and a place for a number.
+    // SAFETY: the context is the current one, and the pointer is to a number.
     let code = unsafe { context.api.cuCtxGetId?(context.raw, &raw mut number) };
     (code == 0).then_some(number)
 }

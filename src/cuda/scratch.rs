@@ -1,84 +1,90 @@
-//! GPU memory that a call's kernels leave the range in for one another.
+//! GPU memory in which a call's range kernel leaves the delta for its apply kernel.
 
 use std::ptr;
 use std::sync::{Mutex, PoisonError};
 
 use cudarc::driver::sys::{CUdeviceptr, CUevent, CUevent_flags, CUevent_wait_flags, CUstream};
 
-use super::Result;
 use super::api::Api;
+use super::error::Result;
 
-/// Bytes of a `Scratch`, and where in it `delta` is.
+/// Bytes of the struct `Scratch` in quantise.cu.
 const SIZE: usize = 16;
+/// The offset of `delta` in it.
 const DELTA: u64 = 12;
 
-/// A `Scratch` in GPU memory.
+/// A piece of scratch memory: a struct `Scratch` of quantise.cu in GPU memory.
 pub struct Scratch {
     memory: CUdeviceptr,
-    /// Behind the last kernels that use it.
+    /// The handle of an event, recorded behind the last kernels that use the piece.
     event: usize,
-    /// Where those are.
+    /// The handle of the stream that those kernels are on.
     stream: usize,
 }
 
-/// The pieces of one context that no call has at the moment; the kernels of the last one need not have run.
+/// One context's pieces of scratch memory.
 pub struct Pool {
     api: &'static Api,
+    /// The pieces that no call has taken. Kernels of the last call that had one may still be queued or running.
     free: Mutex<Vec<Scratch>>,
 }
 
 impl Pool {
+    /// An empty pool; pieces are allocated when needed.
     pub fn new(api: &'static Api) -> Pool {
         Pool { api, free: Mutex::default() }
     }
 
-    /// A piece for kernels on this stream, which waits for none of another stream's.
+    /// Takes a piece for kernels on this stream. They never wait for kernels of another stream that have yet to run.
     pub fn take(&self, stream: CUstream) -> Result<Scratch> {
         let Some(scratch) = self.free_for(stream) else { return self.allocate(stream) };
         let event = scratch.event as CUevent;
         let flags = CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT as u32;
-        // The stream's own order would do, were it not that a stream may have the address of one that is gone.
-        // SAFETY: an event of this context, and the caller's stream.
+        // Needed although a piece is reused on its own stream only or after its kernels: the stream may be a new one at
+        // the address of a destroyed one, which orders nothing.
+        // SAFETY: the event is of this context, and the stream is the caller's.
         self.api.check(unsafe { (self.api.cuStreamWaitEvent)(stream, event, flags) }, "waiting for scratch memory")?;
         Ok(scratch)
     }
 
+    /// A free piece that was last used on this stream, or else one whose kernels have run.
     fn free_for(&self, stream: CUstream) -> Option<Scratch> {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        // SAFETY: events of this context.
+        // SAFETY: the events are of this context.
         let is_done = |scratch: &Scratch| unsafe { (self.api.cuEventQuery)(scratch.event as CUevent) } == 0;
         let own = free.iter().rposition(|scratch| scratch.stream == stream as usize);
         own.or_else(|| free.iter().position(is_done)).map(|at| free.swap_remove(at))
     }
 
+    /// A new piece, which is set to zero before any later kernel on this stream.
     fn allocate(&self, stream: CUstream) -> Result<Scratch> {
         let api = self.api;
         let (mut event, mut memory) = (ptr::null_mut(), 0);
         let flags = CUevent_flags::CU_EVENT_DISABLE_TIMING as u32;
-        // SAFETY: places for handles; as many bytes are set as are there, before any kernel on this stream.
+        // SAFETY: the pointers are to handles, and the bytes set are those allocated.
         unsafe {
-            api.check((api.cuEventCreate)(&raw mut event, flags), "making an event")?;
+            api.check((api.cuEventCreate)(&raw mut event, flags), "creating an event")?;
             api.check((api.cuMemAlloc_v2)(&raw mut memory, SIZE), "allocating scratch memory")?;
             api.check((api.cuMemsetD8Async)(memory, 0, SIZE, stream), "clearing scratch memory")?;
         }
         Ok(Scratch { memory, event: event as usize, stream: stream as usize })
     }
 
-    /// Takes a piece back whose kernels are on this stream.
+    /// Takes back a piece that kernels on this stream use.
     pub fn give_back(&self, scratch: Scratch, stream: CUstream) -> Result<()> {
-        // SAFETY: an event of this context, and the caller's stream.
+        // SAFETY: the event is of this context, and the stream is the caller's.
         self.api.check(unsafe { (self.api.cuEventRecord)(scratch.event as CUevent, stream) }, "recording an event")?;
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         free.push(Scratch { stream: stream as usize, ..scratch });
         Ok(())
     }
 
-    /// The delta that a range pass on this stream has left; waits for the stream.
+    /// The delta that a range kernel on this stream has left in the piece. Waits for the stream.
     pub fn delta(&self, scratch: &Scratch, stream: CUstream) -> Result<i32> {
         let api = self.api;
         let mut delta = 0i32;
         let place = (&raw mut delta).cast();
-        // SAFETY: the place is written before the synchronisation ends, and outlives it.
+        // SAFETY: `delta` is written before the synchronisation ends, and outlives it.
         unsafe {
             api.check((api.cuMemcpyDtoHAsync_v2)(place, scratch.memory + DELTA, 4, stream), "reading the range")?;
             api.check((api.cuStreamSynchronize)(stream), "waiting for the GPU")?;
@@ -88,6 +94,7 @@ impl Pool {
 }
 
 impl Scratch {
+    /// The address of the piece in GPU memory.
     pub fn memory(&self) -> CUdeviceptr {
         self.memory
     }

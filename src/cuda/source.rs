@@ -1,17 +1,19 @@
-//! The kernels' sources, which are part of this program, and their tables, written from the format's own.
+//! The kernels' sources, embedded in this program, and their tables, generated from those of the format.
 
 use std::fmt::{LowerHex, Write};
 
 use crate::quant::{Bits, Format};
 
-/// The kernels.
+/// The CUDA C++ source of the kernels.
 pub const KERNELS: &str = include_str!("../../kernels/quantise.cu");
-/// The arithmetic they share with a host compiler.
+/// The kernels' arithmetic, a header that a host compiler can compile, too.
 pub const ARITHMETIC: &str = include_str!("../../kernels/gfpq.cuh");
-/// The kernels compiled for the oldest GPUs; every driver compiles them on for its own GPU. scripts/build/ptx.sh makes it.
+/// The kernels as PTX for the oldest GPUs, which every driver compiles for the GPU at hand. `scripts/build/ptx.sh` generates
+/// it.
 pub const PTX: &str = include_str!("../../kernels/quantise.ptx");
 
-/// `gfpq_tables.cuh`, which the arithmetic includes: a struct for each width, with its numbers and tables.
+/// The text of `gfpq_tables.cuh`, which [`ARITHMETIC`] includes: a struct for each bit width with its constants and
+/// tables.
 pub fn tables() -> String {
     let mut text = String::from("// Generated from src/quant/format.rs.\nnamespace gfpq {\n");
     let ambiguous = crate::quant::AMBIGUOUS;
@@ -25,6 +27,7 @@ pub fn tables() -> String {
     text + "\n}  // namespace gfpq\n"
 }
 
+/// Appends the tables and the struct of one bit width.
 fn width(text: &mut String, format: &Format, name: &str) {
     let bits = format.bits.number();
     table(text, &format!("unsigned int kCorrectionsFloat{bits}"), "u", format.corrections_f32);
@@ -57,6 +60,7 @@ struct {name} {{
     *text += "};\n";
 }
 
+/// Appends the definition of one table.
 fn table<T: LowerHex>(text: &mut String, declaration: &str, suffix: &str, entries: &[T]) {
     let _ = write!(text, "\nGFPQ_TABLE {declaration}[{}] = {{", entries.len());
     for (i, entry) in entries.iter().enumerate() {

@@ -1,5 +1,6 @@
-// The vendor's interface, and ours beyond it, on the bridge: checks pointers,
-// turns exceptions into return codes, and writes an error's one line.
+// The vendor's interface and its extensions (gfpq_ext.hpp), on the bridge:
+// checks pointers, turns exceptions into return codes, and writes one line to
+// stderr for each error.
 
 #include <errno.h>
 #include <stdint.h>
@@ -28,7 +29,8 @@ int Fail(const char* function, unsigned int code, const char* why) {
   return static_cast<int>(code);
 }
 
-// what() of the bridge's errors: the return code in hexadecimal, then text.
+// The what() of the bridge's errors is the return code in hexadecimal, then
+// the text.
 int Fail(const char* function, const rust::Error& error) {
   char* text = NULL;
   const unsigned long code = strtoul(error.what(), &text, 16);  // NOLINT
@@ -61,7 +63,7 @@ void QuantiseSlices(rust::Slice<const double> source,
 }
 
 rust::Box<gfpq::Param> ReadParam(const GFPQ_PARAM_ST* param) {
-  // INIT does not read the bytes: callers leave them unset.
+  // INIT does not read the bytes: callers may leave them uninitialised.
   if (param == NULL || param->mode == GFPQ_MODE_INIT) {
     return gfpq::new_param();
   }
@@ -69,7 +71,7 @@ rust::Box<gfpq::Param> ReadParam(const GFPQ_PARAM_ST* param) {
       rust::Slice<const uint8_t>(param->buf, GFPQ_PARAM_LEN));
 }
 
-// What is wrong with a tensor's address, or NULL.
+// What is wrong with a tensor's address, or NULL if nothing is.
 template <typename T>
 const char* Flaw(const T* data) {
   if (data == NULL) {
@@ -89,7 +91,7 @@ bool Overlap(const T* source, const T* destination, unsigned int count) {
   return from != to && (from < to ? to - from : from - to) < size;
 }
 
-// What is wrong with a pair of tensors, or NULL.
+// What is wrong with a pair of tensors, or NULL if nothing is.
 template <typename T>
 const char* Flaw(const T* source, const T* destination, unsigned int count) {
   const char* flaw = Flaw(source);
@@ -102,12 +104,13 @@ const char* Flaw(const T* source, const T* destination, unsigned int count) {
   return flaw;
 }
 
-// Whether the CPU can read the first values: not those in GPU memory. The
-// kernel looks at the address, and then refuses the call for its first argument.
+// Whether the CPU can read the first values, as it cannot in GPU memory. The
+// kernel reads the signal set at the address before it refuses the call, whose
+// first argument is invalid: EFAULT means that it could not.
 bool IsReadable(const void* data, size_t size) {
 #ifdef __linux__
-  // The look takes longer than a few values do, which mostly lie where the
-  // last ones were.
+  // The system call costs more than quantising a few values: remember the last
+  // page found readable.
   static thread_local uintptr_t readable_page = 0;
   const uintptr_t address = reinterpret_cast<uintptr_t>(data) & ~7ull;
   const uintptr_t page = address / 4096;
@@ -127,6 +130,7 @@ bool IsReadable(const void* data, size_t size) {
 #endif
 }
 
+// Runs `body` unless there is a flaw; turns exceptions into return codes.
 template <typename Body>
 int Guarded(const char* function, const char* flaw, Body body) {
   if (flaw != NULL) {
@@ -150,6 +154,7 @@ uint32_t Mode(const GFPQ_PARAM_ST* param) {
   return param == NULL ? static_cast<uint32_t>(GFPQ_MODE_INIT) : param->mode;
 }
 
+// Whether the call returns its scale in the parameter.
 bool IsWritten(const GFPQ_PARAM_ST* param) {
   return param != NULL && param->mode != GFPQ_MODE_APPLY_ONLY;
 }
@@ -162,7 +167,7 @@ void WriteParam(const gfpq::Param& scale, GFPQ_PARAM_ST* param) {
   }
 }
 
-// From `source` into `destination`, or in place where they are the same.
+// Quantises from `source` into `destination`, or in place if they are the same.
 template <typename T>
 int Quantise(const char* function, const T* source, T* destination,
     unsigned int count, unsigned int bits, GFPQ_PARAM_ST* param) {

@@ -1,19 +1,18 @@
-//! The core for C++: a cxx bridge, and on it, in `hi_gfpq.cpp`, the vendor's `HI_GFPQ_*` interface.
+//! The quantiser for C++: a cxx bridge, on which `hi_gfpq.cpp` implements the vendor's `HI_GFPQ_*` interface.
 //!
-//! An error reaches C++ as a `rust::Error` whose `what()` begins with the interface's return code in hexadecimal. A
-//! panic is caught here and becomes such an error: it never crosses into C++.
+//! An error reaches C++ as a `rust::Error` whose `what()` begins with the interface's return code in hexadecimal.
+//! Panics are caught here and become such errors, so that they never cross into C++.
 
-mod gpu;
+mod refusal;
 
-use std::any::Any;
-use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
+use crate::cuda;
 use crate::quant::{self, Bits, Element, Mode, Param};
+use bridge::GpuTensor;
+use refusal::{Refusal, guarded};
 
 #[cxx::bridge(namespace = "gfpq")]
 mod bridge {
-    /// A tensor in GPU memory: see `cuda::Tensor`.
+    /// A tensor in GPU memory; the fields are those of `cuda::Tensor`, with addresses as integers.
     struct GpuTensor {
         is_double: bool,
         source: usize,
@@ -32,7 +31,7 @@ mod bridge {
         fn new_param() -> Box<Param>;
         /// Reads the 16 bytes of the vendor's layout.
         fn param_from_bytes(bytes: &[u8]) -> Result<Box<Param>>;
-        /// Writes them.
+        /// Returns the 16 bytes of the vendor's layout.
         fn param_to_bytes(param: &Param) -> [u8; 16];
         fn param_delta(param: &Param) -> i32;
 
@@ -55,58 +54,35 @@ mod bridge {
             param: &mut Param,
         ) -> Result<()>;
 
-        /// The same on a GPU. The parameter is returned, after a wait for the GPU, where `is_read` asks for it.
+        /// The same on a GPU. If `is_read` is set, waits for the GPU and updates the parameter.
+        ///
+        /// # Safety
+        /// The tensor's addresses must be valid until the stream has done this work.
         unsafe fn quantise_gpu(tensor: &GpuTensor, mode: u32, param: &mut Param, is_read: bool) -> Result<()>;
-        /// With a range in GPU memory.
+        /// The same on a GPU, with a range in GPU memory at the address `range`.
+        ///
+        /// # Safety
+        /// As for `quantise_gpu`; `range` must be the address of two values of the tensor's type.
         unsafe fn quantise_gpu_with_range(tensor: &GpuTensor, range: usize) -> Result<()>;
     }
 }
 
-use gpu::{quantise_gpu, quantise_gpu_with_range};
-
-const GENERIC: u32 = 0xffff_0000;
-const BAD_FORMAT: u32 = 0xffff_0005;
-const BAD_PARAMETERS: u32 = 0xffff_0006;
-const OUT_OF_MEMORY: u32 = 0xffff_000c;
-const NOT_SUPPORT: u32 = 0xffff_0011;
-
-/// An error on its way to C++: the interface's return code and one line.
-#[derive(Debug)]
-struct Refusal {
-    code: u32,
-    message: String,
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#010X} {}", self.code, self.message)
+impl GpuTensor {
+    /// The tensor for the GPU side, to be quantised to `bits`.
+    fn with(&self, bits: Bits) -> cuda::Tensor {
+        cuda::Tensor {
+            element: if self.is_double { cuda::Element::Double } else { cuda::Element::Float },
+            source: self.source as u64,
+            destination: self.destination as u64,
+            count: self.count.into(),
+            bits,
+            nonfinite: self.nonfinite as u64,
+            stream: self.stream as u64,
+        }
     }
 }
 
-impl From<quant::Error> for Refusal {
-    fn from(error: quant::Error) -> Refusal {
-        let code = match error {
-            quant::Error::BadBits(_) | quant::Error::MalformedParam => BAD_FORMAT,
-            quant::Error::BadMode(_) | quant::Error::LengthMismatch { .. } => BAD_PARAMETERS,
-        };
-        Refusal { code, message: error.to_string() }
-    }
-}
-
-/// Runs `body`, a panic becoming an error.
-fn guarded<T>(body: impl FnOnce() -> Result<T, Refusal>) -> Result<T, Refusal> {
-    // What `body` borrows mutably is the caller's data: after a panic it may be half quantised, never invalid.
-    match catch_unwind(AssertUnwindSafe(body)) {
-        Ok(result) => result,
-        Err(panic) => Err(Refusal { code: GENERIC, message: format!("internal error: {}", panic_text(&*panic)) }),
-    }
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("unknown")
-}
-
+/// The interface's numbers as bit width and mode, or an error for unknown ones.
 fn checked(bits: u32, mode: u32) -> Result<(Bits, Mode), quant::Error> {
     let width = Bits::from_number(bits).ok_or(quant::Error::BadBits(bits))?;
     let mode = Mode::from_number(mode).ok_or(quant::Error::BadMode(mode))?;
@@ -162,6 +138,30 @@ fn quantise_into_f64(
     into(source, destination, bits, mode, param)
 }
 
+/// Quantises on a GPU.
+///
+/// # Safety
+/// As for [`cuda::quantise`].
+unsafe fn quantise_gpu(tensor: &GpuTensor, mode: u32, param: &mut Param, is_read: bool) -> Result<(), Refusal> {
+    guarded(|| {
+        let (bits, mode) = checked(tensor.bits, mode)?;
+        // SAFETY: the caller vouches for the addresses.
+        Ok(unsafe { cuda::quantise(&tensor.with(bits), mode, param, is_read) }?)
+    })
+}
+
+/// Quantises on a GPU with a range in GPU memory.
+///
+/// # Safety
+/// As for [`cuda::quantise_with_range`].
+unsafe fn quantise_gpu_with_range(tensor: &GpuTensor, range: usize) -> Result<(), Refusal> {
+    guarded(|| {
+        let bits = Bits::from_number(tensor.bits).ok_or(quant::Error::BadBits(tensor.bits))?;
+        // SAFETY: the caller vouches for the addresses.
+        Ok(unsafe { cuda::quantise_with_range(&tensor.with(bits), range as u64) }?)
+    })
+}
+
 fn new_param() -> Box<Param> {
     Box::default()
 }
@@ -184,21 +184,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_becomes_an_error() {
-        let refusal = guarded::<()>(|| panic!("out of {}", "luck")).unwrap_err();
-        assert_eq!(refusal.to_string(), "0xFFFF0000 internal error: out of luck");
-    }
-
-    #[test]
-    fn errors_carry_the_interfaces_codes() {
+    fn unknown_numbers_unequal_lengths_and_damaged_parameters_are_refused() {
         let mut data = [1f32, 2.0];
         let mut param = Param::default();
-        let mut code = |bits, mode| in_place(&mut data, bits, mode, &mut param).map_err(|refusal| refusal.code);
-        assert_eq!(code(7, 0), Err(BAD_FORMAT));
-        assert_eq!(code(8, 3), Err(BAD_PARAMETERS));
-        assert_eq!(code(8, 0), Ok(()));
-        let refusal = into(&[1f64], &mut [], 8, 0, &mut param).unwrap_err();
-        assert_eq!(refusal.code, BAD_PARAMETERS);
-        assert!(param_from_bytes(&[1; 16]).is_err_and(|refusal| refusal.code == BAD_FORMAT));
+        let mut refusal =
+            |bits, mode| in_place(&mut data, bits, mode, &mut param).map_err(|refusal| refusal.to_string());
+        assert!(refusal(7, 0).is_err_and(|text| text.starts_with("0xFFFF0005 invalid bit width 7")));
+        assert!(refusal(8, 3).is_err_and(|text| text.starts_with("0xFFFF0006 unknown mode 3")));
+        assert_eq!(refusal(8, 0), Ok(()));
+        let refusal = into(&[1f64], &mut [], 8, 0, &mut param).unwrap_err().to_string();
+        assert!(refusal.starts_with("0xFFFF0006 source has 1 values and destination 0"));
+        let refusal = param_from_bytes(&[1; 16]).map(|_| ()).unwrap_err().to_string();
+        assert!(refusal.starts_with("0xFFFF0005 malformed parameter"));
     }
 }

@@ -1,24 +1,15 @@
-//! The two types a tensor's values have.
+//! The two types that a tensor's values can have.
 
-use super::arch::{Passes, Path};
+use super::arch::HasPasses;
 
-mod sealed {
-    pub trait Sealed {}
-    impl Sealed for f32 {}
-    impl Sealed for f64 {}
-}
-
-/// float32 or float64, with the bit patterns and the passes of each.
-pub trait Element: sealed::Sealed + Copy + Send + Sync + 'static {
-    /// Exact.
+/// float32 or float64. Sealed: only these two types have passes.
+pub trait Element: HasPasses + Copy + Send + Sync + 'static {
+    /// Converts exactly.
     fn to_f64(self) -> f64;
-    /// Rounded to nearest.
+    /// Converts with rounding to nearest.
     fn from_f64(x: f64) -> Self;
-    /// A path's passes for this type.
-    #[doc(hidden)]
-    fn passes(path: &Path) -> &Passes<Self>;
 
-    /// The magnitude the scale is taken from: `max_abs`, or 1e-6 in this type's precision for all zeros.
+    /// The magnitude the scale is taken from: `max_abs`, or 1e-6 in this type's precision if all values are zero.
     fn range_or_floor(max_abs: Self) -> f64 {
         match max_abs.to_f64() {
             0.0 => Self::from_f64(1e-6).to_f64(),
@@ -35,9 +26,6 @@ macro_rules! element {
             }
             fn from_f64(x: f64) -> Self {
                 x as $t
-            }
-            fn passes(path: &Path) -> &Passes<Self> {
-                &path.$t
             }
         }
     };

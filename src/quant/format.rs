@@ -1,10 +1,9 @@
-//! The GFPQ format: bit widths, steps, code range, and the tables every implementation decides by.
+//! The GFPQ format: bit widths, steps, code range, and the tables by which every implementation decides.
 //!
-//! A magnitude is `2^(q/S)` with an integer `q`; the format's `S` steps make one octave. Rounding
-//! `log2(x) * S` to the nearest `q` is a comparison of x's mantissa with the `S` thresholds
-//! `2^((j + 1/2) / S)`, the same in every octave. The tables below hold those thresholds and the
-//! values, computed at compile time in exact integer arithmetic: no libm takes part, so CPU and GPU
-//! read the same bits on every platform.
+//! A magnitude is `2^(q/S)` with an integer `q`; an octave has `S` steps. To round `log2(x) * S` to the nearest `q` is
+//! to compare x's mantissa with the `S` thresholds `2^((j + 1/2) / S)`, which are the same in every octave. The tables
+//! below hold those thresholds and the values. They are computed at compile time in exact integer arithmetic, without
+//! libm, so that CPU and GPU read the same bits on every platform.
 
 /// A bit width the NNIE computes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -16,7 +15,7 @@ pub enum Bits {
 }
 
 impl Bits {
-    /// The width as the interfaces write it, 8 or 16.
+    /// The width as a number, 8 or 16, as the C interface takes it.
     pub const fn number(self) -> u32 {
         match self {
             Bits::Eight => 8,
@@ -33,7 +32,7 @@ impl Bits {
         }
     }
 
-    /// The format's numbers and tables.
+    /// The format's constants and tables.
     pub const fn format(self) -> &'static Format {
         match self {
             Bits::Eight => &EIGHT,
@@ -42,10 +41,10 @@ impl Bits {
     }
 }
 
-/// Mantissa distance, in units of 2^-52, within which the vendor's rounded log2 may disagree with the thresholds.
+/// How far from a threshold, in units of 2^-52 of the mantissa, the vendor's rounded log2 may disagree with it.
 pub(crate) const AMBIGUOUS: u64 = 1 << 8;
 
-/// One bit width's constants and tables. All slices have [`Format::steps`] entries, the corrections twice as many.
+/// One bit width's constants and tables. The tables have [`Format::steps`] entries, the corrections twice as many.
 #[derive(Debug)]
 pub struct Format {
     /// The width these numbers belong to.
@@ -54,21 +53,22 @@ pub struct Format {
     pub steps_log2: u32,
     /// The largest code K: magnitudes are `2^(q/S)` for `delta <= q <= delta + K`.
     pub max_code: i32,
-    /// Delta's range is `-delta_limit ..= delta_limit`.
+    /// The format's own range of delta is `-delta_limit ..= delta_limit`.
     pub delta_limit: i32,
     /// Entry j: the smallest 23-bit mantissa field that rounds up past step j, `ceil(2^23 (2^((j+1/2)/S) - 1))`.
     pub thresholds_f32: &'static [u32],
-    /// Entry j: the same for the 52-bit field. Exact as a number, yet the vendor's library decides by a rounded
-    /// `log2`, which differs from it within about 2^-44 of the threshold.
+    /// Entry j: the same for the 52-bit field. The thresholds are exact, but the vendor's library decides by a rounded
+    /// `log2`, which may decide otherwise within about 2^-44 of a threshold.
     pub thresholds_f64: &'static [u64],
-    /// One entry per cell of `1/(2S)` octave, which holds one threshold at most. Added to float32 bits whose mantissa
-    /// lies in the cell, it moves the threshold to where the next of S equal steps begins: the upper bits of the sum
-    /// are octave and step. A cell without a threshold is moved to the middle of its step.
+    /// One entry per cell: an octave has 2S cells of equal width, each with one threshold at most. Added to float32
+    /// bits whose mantissa lies in the cell, the entry moves the cell's threshold to the start of the next of S equal
+    /// steps, so that the upper bits of the sum are octave and step. A cell without a threshold is moved to the middle
+    /// of its step.
     pub corrections_f32: &'static [u32],
     /// The same for float64 bits.
     pub corrections_f64: &'static [u64],
-    /// The same for the upper halves of float64 bits. A sum that is a multiple of a step says that the upper half is the
-    /// threshold's own and does not decide.
+    /// The same for the upper 32 bits of float64 bits. A sum that is a whole number of steps means that these 32 bits
+    /// are those of the threshold itself, so that the lower 32 bits must decide.
     pub corrections_upper: &'static [u32],
     /// Entry j: `2^(j/S)` as float32 bits, round to nearest.
     pub values_f32: &'static [u32],
@@ -82,7 +82,7 @@ impl Format {
         1 << self.steps_log2
     }
 
-    /// Whether `delta` lies in this format's own range. The vendor's interface computes with any other, too.
+    /// Whether `delta` lies in this format's own range. The vendor's interface accepts any other delta, too.
     pub const fn contains(&self, delta: i32) -> bool {
         -self.delta_limit <= delta && delta <= self.delta_limit
     }
@@ -94,9 +94,9 @@ impl Format {
         f64::from_bits(self.values_f64[j].wrapping_add((octave << 52) as u64))
     }
 
-    /// The scale of data whose largest magnitude is `max_abs` (0 for none): `floor(log2(m) S) - K`, clamped.
+    /// The delta of data whose largest magnitude m is `max_abs`: `floor(log2(m) S) - K`, clamped to the format's range.
     ///
-    /// The caller replaces a zero by 1e-6 in its own type's precision first.
+    /// Where m is 0, the caller passes 1e-6 in its own type's precision instead.
     pub fn delta_for(&self, max_abs: f64) -> i32 {
         if max_abs == f64::INFINITY {
             return self.delta_limit;
@@ -111,13 +111,13 @@ static EIGHT: Format = Format {
     steps_log2: 4,
     max_code: 127,
     delta_limit: 511,
-    thresholds_f32: &thresholds_f32::<16>(),
-    thresholds_f64: &thresholds_f64::<16>(),
-    corrections_f32: &corrections_f32::<16, 32>(&thresholds_f32()),
-    corrections_f64: &corrections_f64::<16, 32>(&thresholds_f64()),
-    corrections_upper: &corrections_upper::<16, 32>(&thresholds_f64()),
-    values_f32: &values_f32::<16>(),
-    values_f64: &values_f64::<16>(),
+    thresholds_f32: &narrow(thresholds::<16>(23)),
+    thresholds_f64: &thresholds::<16>(52),
+    corrections_f32: &narrow(corrections::<32>(&thresholds::<16>(23), 23, 0)),
+    corrections_f64: &corrections::<32>(&thresholds::<16>(52), 52, AMBIGUOUS),
+    corrections_upper: &corrections_upper(corrections::<32>(&thresholds::<16>(52), 52, AMBIGUOUS)),
+    values_f32: &narrow(values::<16>(23, 1f32.to_bits() as u64)),
+    values_f64: &values::<16>(52, 1f64.to_bits()),
 };
 
 static SIXTEEN: Format = Format {
@@ -125,22 +125,22 @@ static SIXTEEN: Format = Format {
     steps_log2: 7,
     max_code: 1407,
     delta_limit: 4095,
-    thresholds_f32: &thresholds_f32::<128>(),
-    thresholds_f64: &thresholds_f64::<128>(),
-    corrections_f32: &corrections_f32::<128, 256>(&thresholds_f32()),
-    corrections_f64: &corrections_f64::<128, 256>(&thresholds_f64()),
-    corrections_upper: &corrections_upper::<128, 256>(&thresholds_f64()),
-    values_f32: &values_f32::<128>(),
-    values_f64: &values_f64::<128>(),
+    thresholds_f32: &narrow(thresholds::<128>(23)),
+    thresholds_f64: &thresholds::<128>(52),
+    corrections_f32: &narrow(corrections::<256>(&thresholds::<128>(23), 23, 0)),
+    corrections_f64: &corrections::<256>(&thresholds::<128>(52), 52, AMBIGUOUS),
+    corrections_upper: &corrections_upper(corrections::<256>(&thresholds::<128>(52), 52, AMBIGUOUS)),
+    values_f32: &narrow(values::<128>(23, 1f32.to_bits() as u64)),
+    values_f64: &values::<128>(52, 1f64.to_bits()),
 };
 
-/// Fraction bits of the fixed-point numbers below; 1.0 is `1 << FRACTION`.
+/// The number of fraction bits of the fixed-point numbers below: 1.0 is `1 << FRACTION`.
 const FRACTION: u32 = 63;
 
-/// `2^(n/256)` for `0 <= n < 256` in fixed point, rounded down, off by less than two units of 2^-63.
+/// `2^(n/256)` for `0 <= n < 256` in fixed point, rounded down; the error is less than two units of 2^-63.
 ///
-/// With n's binary digits `0.abc… = (a + 0.bc…) / 2`: from the last digit up, double for a 1 and take the square root.
-/// Each root halves the error of those before it.
+/// With the binary digits of n/256, `0.abc… = (a + 0.bc…) / 2`. So from the last digit to the first: double the power
+/// if the digit is 1, then take the square root. Each root halves the error of the roots before it.
 const fn exp2_256ths(n: u32) -> u128 {
     let mut power: u128 = 1 << FRACTION;
     let mut digit = 0;
@@ -152,35 +152,49 @@ const fn exp2_256ths(n: u32) -> u128 {
     power
 }
 
-/// The fraction of `2^(j/S)`, or with `half` of `2^((j+1/2)/S)`, in fixed point.
+/// `2^(j/S) - 1`, or with `half` `2^((j+1/2)/S) - 1`, in fixed point.
 const fn fraction(j: usize, steps: usize, half: bool) -> u128 {
     let n = (2 * j + half as usize) * (128 / steps);
     exp2_256ths(n as u32) - (1 << FRACTION)
 }
 
-const fn thresholds_f32<const S: usize>() -> [u32; S] {
+/// The thresholds as mantissa fields of `mantissa` bits.
+const fn thresholds<const S: usize>(mantissa: u32) -> [u64; S] {
     let mut table = [0; S];
     let mut j = 0;
     while j < S {
-        // An irrational number: its ceiling is its floor plus one.
-        table[j] = (fraction(j, S, true) >> (FRACTION - 23)) as u32 + 1;
+        // The number is irrational, so its ceiling is its floor plus one.
+        table[j] = (fraction(j, S, true) >> (FRACTION - mantissa)) as u64 + 1;
         j += 1;
     }
     table
 }
 
-const fn thresholds_f64<const S: usize>() -> [u64; S] {
+/// The values `2^(j/S)`, rounded to nearest, as bits of a float with `mantissa` bits; `one` is 1.0 as bits.
+const fn values<const S: usize>(mantissa: u32, one: u64) -> [u64; S] {
     let mut table = [0; S];
     let mut j = 0;
     while j < S {
-        table[j] = (fraction(j, S, true) >> (FRACTION - 52)) as u64 + 1;
+        let half = 1 << (FRACTION - mantissa - 1);
+        table[j] = one + ((fraction(j, S, false) + half) >> (FRACTION - mantissa)) as u64;
         j += 1;
     }
     table
 }
 
-/// The correction of one cell of `width` mantissas, the first of which is `start`; `step` thresholds lie below it and
-/// `threshold` is the next one. Widths are powers of two, and a step is two cells.
+/// The lower 32 bits of each entry.
+const fn narrow<const N: usize>(wide: [u64; N]) -> [u32; N] {
+    let mut table = [0; N];
+    let mut i = 0;
+    while i < N {
+        table[i] = wide[i] as u32;
+        i += 1;
+    }
+    table
+}
+
+/// The correction of the cell that begins at mantissa `start` and is `width` wide, a power of two. `step` thresholds
+/// lie below the cell, and `threshold` is the next one. A step is as wide as two cells.
 const fn correction(start: u64, width: u64, step: u64, threshold: Option<u64>) -> u64 {
     match threshold {
         Some(threshold) if threshold < start + width => (2 * width * (step + 1)).wrapping_sub(threshold),
@@ -188,8 +202,9 @@ const fn correction(start: u64, width: u64, step: u64, threshold: Option<u64>) -
     }
 }
 
-/// The correction of every cell, for mantissas of `MANTISSA` bits. `ambiguous` mantissas on both sides of a threshold
-/// must lie in its own cell, and no cell may hold two: this fails to compile where they do.
+/// The correction of every cell, for mantissas of `mantissa` bits. The `ambiguous` mantissas on both sides of a
+/// threshold must lie in the threshold's own cell, and no cell may contain two thresholds: otherwise this does not
+/// compile.
 const fn corrections<const CELLS: usize>(thresholds: &[u64], mantissa: u32, ambiguous: u64) -> [u64; CELLS] {
     assert!(CELLS == 2 * thresholds.len());
     let width = (1 << mantissa) / CELLS as u64;
@@ -212,59 +227,16 @@ const fn corrections<const CELLS: usize>(thresholds: &[u64], mantissa: u32, ambi
     table
 }
 
-const fn corrections_f32<const S: usize, const CELLS: usize>(thresholds: &[u32; S]) -> [u32; CELLS] {
-    let mut wide = [0; S];
-    let mut j = 0;
-    while j < S {
-        wide[j] = thresholds[j] as u64;
-        j += 1;
-    }
-    let corrections: [u64; CELLS] = corrections(&wide, 23, 0);
-    let mut table = [0; CELLS];
-    let mut cell = 0;
-    while cell < CELLS {
-        table[cell] = corrections[cell] as u32;
-        cell += 1;
-    }
-    table
-}
-
-const fn corrections_f64<const S: usize, const CELLS: usize>(thresholds: &[u64; S]) -> [u64; CELLS] {
-    corrections(thresholds, 52, AMBIGUOUS)
-}
-
-const fn corrections_upper<const S: usize, const CELLS: usize>(thresholds: &[u64; S]) -> [u32; CELLS] {
-    let corrections: [u64; CELLS] = corrections_f64(thresholds);
+/// The corrections for the upper 32 bits of float64.
+const fn corrections_upper<const CELLS: usize>(corrections: [u64; CELLS]) -> [u32; CELLS] {
     let mut table = [0; CELLS];
     let mut cell = 0;
     while cell < CELLS {
         let lower = corrections[cell] as u32 as u64;
         assert!(lower == 0 || AMBIGUOUS <= lower && lower <= (1 << 32) - AMBIGUOUS);
-        // A step less the threshold, which is no whole number of upper halves: the difference is rounded up.
+        // Plus one, so that the threshold's own upper half, whose lower half is not zero, sums to exactly a whole step.
         table[cell] = (corrections[cell] >> 32) as u32 + 1;
         cell += 1;
-    }
-    table
-}
-
-const fn values_f32<const S: usize>() -> [u32; S] {
-    let mut table = [0; S];
-    let mut j = 0;
-    while j < S {
-        let rounded = (fraction(j, S, false) + (1 << (FRACTION - 24))) >> (FRACTION - 23);
-        table[j] = 0x3f80_0000 + rounded as u32;
-        j += 1;
-    }
-    table
-}
-
-const fn values_f64<const S: usize>() -> [u64; S] {
-    let mut table = [0; S];
-    let mut j = 0;
-    while j < S {
-        let rounded = (fraction(j, S, false) + (1 << (FRACTION - 53))) >> (FRACTION - 52);
-        table[j] = 0x3ff0_0000_0000_0000 + rounded as u64;
-        j += 1;
     }
     table
 }
@@ -274,7 +246,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_what_the_c_library_computes() {
+    fn values_are_those_of_libm() {
         for bits in [Bits::Eight, Bits::Sixteen] {
             let format = bits.format();
             for q in -format.delta_limit..=format.delta_limit + format.max_code {
@@ -289,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn corrections_put_every_mantissa_on_its_side_of_the_thresholds() {
+    fn corrections_round_every_mantissa_to_its_step() {
         for bits in [Bits::Eight, Bits::Sixteen] {
             let format = bits.format();
             let (step_bits, cell_bits) = (23 - format.steps_log2, 22 - format.steps_log2);
@@ -303,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn thresholds_separate_the_roundings_of_log2() {
+    fn log2_rounds_up_exactly_from_each_threshold() {
         for bits in [Bits::Eight, Bits::Sixteen] {
             let format = bits.format();
             let steps = f64::from(format.steps());

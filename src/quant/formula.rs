@@ -1,15 +1,17 @@
-//! The definition, one value at a time with `log2` and `pow`: slow, and easy to hold against the format's description.
+//! The format's definition, one value at a time with `log2` and `pow`: slow, but easy to compare with the format's
+//! description.
 //!
-//! Tests compare every fast path with it, and a delta outside a format's own range, which only a caller's parameter
-//! can bring, is computed here.
+//! Tests compare every backend with it. It also serves calls with a delta outside the format's own range, which only a
+//! caller's parameter can bring.
 
-use super::{Bits, Element};
+use super::element::Element;
+use super::format::Bits;
 
 /// Quantises and dequantises one value.
 ///
-/// With S steps an octave and K the largest code: zero unless `|x| > 2^(lo/S) / 2`, else
-/// `2^(q/S)` for `q = round(log2(|x|) S)` held within `lo ..= delta + K`; `lo` is `delta`, and `delta + 1` for
-/// negative values, since the code "negative, 0" stands for zero.
+/// S is the number of steps per octave and K the largest code. The result is zero unless `|x| > 2^(lo/S) / 2`;
+/// otherwise it is `x`'s sign times `2^(q/S)`, where `q = round(log2(|x|) S)` is clamped to `lo ..= delta + K`. `lo` is
+/// `delta` for positive values and `delta + 1` for negative ones, since the code "negative, 0" stands for zero.
 pub fn quantise_value<T: Element>(x: T, bits: Bits, delta: i32) -> T {
     let format = bits.format();
     let steps = f64::from(format.steps());

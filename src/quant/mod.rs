@@ -1,6 +1,6 @@
-//! The quantiser: quantise to GFPQ and dequantise, in one step, as the NNIE sees its data.
+//! The quantiser on the CPU: quantises to GFPQ and dequantises in one step, so that data becomes what the NNIE sees.
 //!
-//! Pure: no files, no GPU, no environment. Results are bit-identical to the vendor's library.
+//! Touches no files and no GPU. Results are bit-identical to the vendor's library.
 //!
 //! ```
 //! use gfpq::quant::{quantise, Bits, Mode, Param};
@@ -13,33 +13,35 @@
 //! ```
 
 pub mod arch;
-mod crew;
 mod element;
+mod error;
 mod format;
 pub mod formula;
+mod helpers;
 pub(crate) mod parallel;
 mod param;
 mod tensor;
 
 pub use element::Element;
+pub use error::Error;
 pub(crate) use format::AMBIGUOUS;
 pub use format::{Bits, Format};
 pub use param::Param;
 pub use tensor::Tensor;
 
-/// Where a call takes its scale from.
+/// Where a call takes its scale (delta) from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mode {
-    /// From this data; written to the parameter.
+    /// From this call's data; written to the parameter.
     Init,
-    /// The larger of the parameter's and this data's; written to the parameter.
+    /// The larger of the parameter's delta and the one of this call's data; written to the parameter.
     Update,
-    /// From the parameter; the data's range is not looked at.
+    /// From the parameter, which stays unchanged; the data's range is not computed.
     ApplyOnly,
 }
 
 impl Mode {
-    /// The mode for the interface's number, `None` for an unknown one.
+    /// The mode that the C interface's number stands for, `None` for an unknown number.
     pub const fn from_number(mode: u32) -> Option<Mode> {
         match mode {
             0 => Some(Mode::Init),
@@ -50,33 +52,11 @@ impl Mode {
     }
 }
 
-/// Why an interface's arguments were refused. Nothing was changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    /// A bit width other than 8 or 16.
-    #[error("invalid bit width {0}: give 8 or 16")]
-    BadBits(u32),
-    /// A mode other than 0, 1 and 2.
-    #[error("unknown mode {0}: give 0 (INIT), 1 (UPDATE) or 2 (APPLY_ONLY)")]
-    BadMode(u32),
-    /// Parameter bytes that no library wrote.
-    #[error("malformed parameter: start from 16 zero bytes, and pass on unchanged what a call returned")]
-    MalformedParam,
-    /// Source and destination differ in length.
-    #[error("source has {source_len} values and destination {destination_len}: they must be equal")]
-    LengthMismatch {
-        /// Values in the source.
-        source_len: usize,
-        /// Values in the destination.
-        destination_len: usize,
-    },
-}
-
 /// Quantises and dequantises `data` in place.
 ///
-/// Values above the format's top saturate, those under half its lowest magnitude become +0.0, as do NaN and -0.0.
-/// An infinity becomes the smallest magnitude of its sign: the vendor's library does so, and calling code that cares
-/// looks for non-finite values first.
+/// Values above the format's largest magnitude saturate. Values up to half its smallest magnitude, NaN and -0.0 become
+/// +0.0. An infinity becomes the smallest magnitude of its sign, as in the vendor's library; a caller that must not
+/// lose infinities checks for them first.
 pub fn quantise<T: Element>(data: &mut [T], bits: Bits, mode: Mode, param: &mut Param) {
     run(Tensor::in_place(data), bits, mode, param);
 }
@@ -96,7 +76,8 @@ pub fn quantise_into<T: Element>(
         return Err(Error::LengthMismatch { source_len: source.len(), destination_len: destination.len() });
     }
     if mode == Mode::Update && bits.format().contains(param.delta) {
-        // Rarely does an update change the scale: one pass then, on the guess that this one does not.
+        // An update rarely changes the scale: quantise with the old one while computing the range, in a single pass,
+        // and repeat the quantisation only if the scale has grown.
         let tensor = Tensor::into(source, destination);
         let delta = delta_for(parallel::max_abs_and_rewrite(tensor, bits, param.delta), bits);
         if delta > param.delta {
@@ -109,11 +90,13 @@ pub fn quantise_into<T: Element>(
     Ok(())
 }
 
-/// The scale that INIT takes from `data`: from its largest magnitude, NaN passed over, 1e-6 where that is 0.
+/// The delta that INIT takes from `data`. It follows from the largest magnitude, ignoring NaN; where that is 0, 1e-6 is
+/// used instead.
 pub fn delta_of<T: Element>(data: &[T], bits: Bits) -> i32 {
     delta_for(parallel::max_abs(data), bits)
 }
 
+/// The delta for data of this largest magnitude.
 fn delta_for<T: Element>(max_abs: T, bits: Bits) -> i32 {
     bits.format().delta_for(T::range_or_floor(max_abs))
 }

@@ -1,44 +1,47 @@
-//! The passes spread over the cores, where that pays.
+//! The passes over a tensor, shared among the cores where that pays.
 
 use std::sync::{Mutex, PoisonError};
 
-use super::arch::{self, Path, Scale};
-use super::crew::{self, Round, Tasks};
+use super::arch::{self, Backend, Scale};
+use super::element::Element;
+use super::format::Bits;
+use super::formula;
+use super::helpers::{self, Round, Tasks};
 use super::tensor::Tensor;
-use super::{Bits, Element, formula};
 
-/// Parts of a tensor that is shared: so many that nobody waits long for the last one.
+/// The number of parts that a tensor is shared in, unless they become too short or too long: so many that the wait for
+/// the last one is short.
 const PARTS: usize = 16;
 
-/// Bytes of a part, whatever their number: enough that to take one is little beside the work on it, and what a core's
-/// own cache holds.
+/// The least bytes of a part: the work on one takes much longer than to take it.
 const SHORTEST: usize = 1 << 14;
+/// The most bytes of a part: one fits into a core's own cache.
 const LONGEST: usize = 1 << 16;
 
-/// Values of the parts that `len` values are shared in, or none where help does not pay: to wake a thread takes 5 to 30
-/// microseconds, as busy as the machine is, and up to 70 in a virtual one.
+/// The number of values per part for a tensor of `len` values, or `None` if sharing does not pay. To wake a thread
+/// takes 5 to 30 microseconds depending on the machine's load, and up to 70 in a virtual machine.
 pub fn part_len<T>(len: usize) -> Option<usize> {
     let bytes = len * size_of::<T>();
-    let pays = bytes >= arch::chosen().worth_sharing && crew::is_there();
+    let pays = bytes >= arch::chosen().worth_sharing && helpers::pool_is_usable();
     pays.then(|| (bytes / PARTS).clamp(SHORTEST, LONGEST) / size_of::<T>())
 }
 
-/// Works on all parts.
+/// Runs `work` on each part, in this thread and in helpers.
 pub fn share<P: Send>(parts: impl Iterator<Item = P>, work: impl Fn(&mut P) + Sync) {
     let (parts, round) = (Tasks::from_iter(parts), Round::default());
-    crew::work(parts.count() - 1, &|side| parts.each(&round, side, &work));
+    helpers::work(parts.count() - 1, &|side| parts.each(&round, side, &work));
 }
 
-/// The largest magnitude in `data`.
+/// The largest magnitude in `data`, ignoring NaN.
 pub fn max_abs<T: Element>(data: &[T]) -> T {
-    let path = arch::chosen();
-    let Some(len) = part_len::<T>(data.len()) else { return path.max_abs(data) };
+    let backend = arch::chosen();
+    let Some(len) = part_len::<T>(data.len()) else { return backend.max_abs(data) };
     let largest = Largest::new();
-    share(data.chunks(len), |part| largest.add(path.max_abs(part)));
+    share(data.chunks(len), |part| largest.add(backend.max_abs(part)));
     largest.get()
 }
 
-/// Quantises by `delta`.
+/// Quantises with the scale `delta`.
 pub fn rewrite<T: Element>(mut tensor: Tensor<T>, bits: Bits, delta: i32) {
     let rewrite = Rewrite::new(bits, delta);
     match part_len::<T>(tensor.source().len()) {
@@ -47,12 +50,13 @@ pub fn rewrite<T: Element>(mut tensor: Tensor<T>, bits: Bits, delta: i32) {
     }
 }
 
-/// [`max_abs`] and [`rewrite`], one after the other on each part while it is in the cache.
+/// [`max_abs`] and [`rewrite`], one after the other on each part while it is in the cache. Returns the source's largest
+/// magnitude.
 pub fn max_abs_and_rewrite<T: Element>(mut tensor: Tensor<T>, bits: Bits, delta: i32) -> T {
-    let (path, rewrite) = (arch::chosen(), Rewrite::new(bits, delta));
+    let (backend, rewrite) = (arch::chosen(), Rewrite::new(bits, delta));
     let largest = Largest::new();
     let both = |part: &mut Tensor<T>| {
-        largest.add(path.max_abs(part.source()));
+        largest.add(backend.max_abs(part.source()));
         rewrite.run(part);
     };
     match part_len::<T>(tensor.source().len()) {
@@ -62,28 +66,29 @@ pub fn max_abs_and_rewrite<T: Element>(mut tensor: Tensor<T>, bits: Bits, delta:
     largest.get()
 }
 
-/// Quantises by the delta that `delta_for` gives for the largest magnitude. Returns it.
+/// Quantises with the delta that `delta_for` returns for the largest magnitude. Returns that delta.
 pub fn quantise<T: Element>(mut tensor: Tensor<T>, bits: Bits, delta_for: impl Fn(T) -> i32 + Sync) -> i32 {
-    let path = arch::chosen();
+    let backend = arch::chosen();
     let Some(len) = part_len::<T>(tensor.source().len()) else {
-        let delta = delta_for(path.max_abs(tensor.source()));
+        let delta = delta_for(backend.max_abs(tensor.source()));
         Rewrite::new(bits, delta).run(&mut tensor);
         return delta;
     };
     let (parts, largest) = (Tasks::from_iter(tensor.parts(len)), Largest::new());
     let (first, second) = (Round::default(), Round::default());
-    // One call for both passes: a helper that is late for the first is there for the second.
-    crew::work(parts.count() - 1, &|side| {
-        parts.each(&first, side, |part| largest.add(path.max_abs(part.source())));
+
+    // One call for both passes: a helper that wakes too late for the first pass can still help with the second.
+    helpers::work(parts.count() - 1, &|side| {
+        parts.each(&first, side, |part| largest.add(backend.max_abs(part.source())));
         parts.finish(&first);
         let rewrite = Rewrite::new(bits, delta_for(largest.get()));
-        // The first pass has left in the caches what it read last.
+        // In reverse order: the parts that the first pass read last are still in the caches.
         parts.each_back(&first, &second, side, |part| rewrite.run(part));
     });
     delta_for(largest.get())
 }
 
-/// The largest of the magnitudes that threads find.
+/// The largest of the magnitudes that several threads find.
 struct Largest<T>(Mutex<T>);
 
 impl<T: Element> Largest<T> {
@@ -93,7 +98,7 @@ impl<T: Element> Largest<T> {
 
     fn add(&self, magnitude: T) {
         let mut largest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Magnitudes are never NaN.
+        // The comparison is total: `max_abs` never returns NaN.
         if magnitude.to_f64() > largest.to_f64() {
             *largest = magnitude;
         }
@@ -104,17 +109,18 @@ impl<T: Element> Largest<T> {
     }
 }
 
-/// The pass that rewrites.
+/// The pass that quantises, for a given delta.
 enum Rewrite {
-    /// For the format's own range.
-    Path(&'static Path, Scale),
+    /// For a delta in the format's own range.
+    Backend(&'static Backend, Scale),
+    /// For any other delta: the format's definition.
     Formula(Bits, i32),
 }
 
 impl Rewrite {
     fn new(bits: Bits, delta: i32) -> Rewrite {
         if bits.format().contains(delta) {
-            Rewrite::Path(arch::chosen(), Scale::new(bits, delta))
+            Rewrite::Backend(arch::chosen(), Scale::new(bits, delta))
         } else {
             Rewrite::Formula(bits, delta)
         }
@@ -122,7 +128,7 @@ impl Rewrite {
 
     fn run<T: Element>(&self, part: &mut Tensor<T>) {
         match self {
-            Rewrite::Path(path, scale) => path.apply(part, scale),
+            Rewrite::Backend(backend, scale) => backend.apply(part, scale),
             &Rewrite::Formula(bits, delta) => part.each(|x| formula::quantise_value(x, bits, delta)),
         }
     }

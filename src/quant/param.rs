@@ -1,19 +1,18 @@
 //! The 16-byte parameter that carries a tensor's scale between calls.
 
-use super::Error;
+use super::error::Error;
 
-/// The scale of a tensor: `delta`, the code of its smallest magnitude in steps of `1/S` octave.
-///
-/// [`Param::default`] has delta 0, as 16 zero bytes have.
+/// The scale of a tensor. [`Param::default`] has delta 0, the same as 16 zero bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Param {
-    /// The scale; in a format's own range when it was taken from data.
+    /// The exponent of the smallest magnitude, `2^(delta/S)`, in steps of `1/S` octave. Within the format's own range
+    /// if it was taken from data of that bit width; a caller's parameter may hold any number.
     pub delta: i32,
 }
 
 impl Param {
-    /// The four little-endian words of the vendor's layout: with `n = !delta`,
-    /// `n<<27 | n<<21 | n<<11 | n<<3`, `delta`, the first word under a mask, and that one's complement.
+    /// The four little-endian words of the vendor's layout. With `n = !delta` they are `n<<27 | n<<21 | n<<11 | n<<3`,
+    /// `delta`, the first word XOR `0xa5a5_a5a5`, and the complement of the third.
     pub fn to_bytes(self) -> [u8; 16] {
         let n = !self.delta as u32;
         let first = n << 27 | n << 21 | n << 11 | n << 3;
@@ -41,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_come_back() {
+    fn every_delta_survives_the_bytes() {
         for delta in [-4095, -511, -77, -1, 0, 1, 100, 4095, i32::MIN, i32::MAX] {
             let param = Param { delta };
             assert_eq!(Param::from_bytes(&param.to_bytes()), Ok(param));
@@ -49,10 +48,10 @@ mod tests {
     }
 
     #[test]
-    fn zeros_are_delta_zero_and_damage_is_refused() {
+    fn zero_bytes_are_delta_zero_and_damaged_bytes_are_refused() {
         assert_eq!(Param::from_bytes(&[0; 16]), Ok(Param { delta: 0 }));
         let good = Param { delta: -77 }.to_bytes();
-        // The checksum words do not see delta's topmost bits; those of the words themselves they do.
+        // Bits 41 to 63 are left out: not every upper bit of `delta` changes the checksum words.
         for bit in (0..41).chain(64..128) {
             let mut bad = good;
             bad[bit / 8] ^= 1 << (bit % 8);

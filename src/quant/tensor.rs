@@ -1,19 +1,20 @@
-//! What a pass reads and rewrites.
+//! The source and destination of a pass.
 
-/// A tensor and where its quantised values go: in its own place, or into another tensor.
+/// A tensor to quantise, in place or into another tensor of the same length.
 pub struct Tensor<'a, T> {
-    /// None: in place.
+    /// The values to quantise; `None` if they are those in `destination`, which are quantised in place.
     source: Option<&'a [T]>,
+    /// Receives the quantised values.
     destination: &'a mut [T],
 }
 
 impl<'a, T> Tensor<'a, T> {
-    /// Quantised values take the place of the others.
+    /// Quantises `data` in place.
     pub fn in_place(data: &'a mut [T]) -> Tensor<'a, T> {
         Tensor { source: None, destination: data }
     }
 
-    /// `source` stays as it is.
+    /// Quantises `source` into `destination`; `source` stays unchanged.
     ///
     /// # Panics
     /// When the lengths differ.
@@ -27,7 +28,7 @@ impl<'a, T> Tensor<'a, T> {
         self.source.unwrap_or(self.destination)
     }
 
-    /// Writes each value's `f`.
+    /// Writes `f(x)` to the destination for each value `x` of the source.
     pub fn each(&mut self, f: impl Fn(T) -> T)
     where
         T: Copy,
@@ -38,13 +39,14 @@ impl<'a, T> Tensor<'a, T> {
         }
     }
 
-    /// Where values are read, where they are written, and how many: the same place, or two that do not overlap.
+    /// Where to read, where to write, and the number of values. The two pointers are equal or the ranges do not
+    /// overlap.
     pub fn as_pointers(&mut self) -> (*const T, *mut T, usize) {
         let (start, len) = (self.destination.as_mut_ptr(), self.destination.len());
         (self.source.map_or(start.cast_const(), <[T]>::as_ptr), start, len)
     }
 
-    /// In parts of `len` values; the last may be shorter.
+    /// Splits the tensor into parts of `len` values; the last one may be shorter.
     pub fn parts(self, len: usize) -> impl Iterator<Item = Tensor<'a, T>> {
         let mut sources = self.source.map(|source| source.chunks(len));
         self.destination

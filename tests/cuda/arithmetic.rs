@@ -1,4 +1,4 @@
-//! The kernels' arithmetic, compiled for the host, against the quantiser's scalar path.
+//! The kernels' arithmetic, compiled for the host, against the quantiser's scalar backend.
 
 use std::process::Command;
 use std::{env, fs, path::Path};
@@ -38,7 +38,7 @@ impl Host {
             .status()
             .unwrap();
         assert!(status.success());
-        // SAFETY: our own library, with functions of these types.
+        // SAFETY: the library is our own and has functions of these types.
         unsafe {
             let library = Library::new(library).unwrap();
             Host {
@@ -52,16 +52,17 @@ impl Host {
     }
 
     fn quantise<T: Value>(&self, data: &mut [T], width: Width, delta: i32) {
-        // SAFETY: the slice's own length.
+        // SAFETY: the pointer and the length are the slice's.
         unsafe { T::quantise(self)(data.as_mut_ptr(), data.len() as u64, width.number() as i32, delta) }
     }
 
     fn delta<T: Value>(&self, max: T, width: Width) -> i32 {
-        // SAFETY: a function of plain numbers.
+        // SAFETY: the function takes plain numbers only.
         unsafe { T::delta(self)(max, width.number() as i32) }
     }
 }
 
+/// The element types with their functions of `Host`.
 trait Value: Element {
     fn quantise(host: &Host) -> unsafe extern "C" fn(*mut Self, u64, i32, i32);
     fn delta(host: &Host) -> unsafe extern "C" fn(Self, i32) -> i32;
@@ -83,17 +84,20 @@ macro_rules! value {
 value!(f32, quantise_f32, delta_f32);
 value!(f64, quantise_f64, delta_f64);
 
+/// Quantises `source` on both sides and compares.
 fn agree<T: Value>(host: &Host, source: &[T], width: Width, delta: i32) {
-    let scalar = arch::paths().last().unwrap();
+    let scalar = arch::backends().last().unwrap();
     let (mut ours, mut theirs) = (source.to_vec(), source.to_vec());
     scalar.apply(&mut Tensor::in_place(&mut ours), &Scale::new(width, delta));
     host.quantise(&mut theirs, width, delta);
     compare(source, &ours, &theirs, width, delta);
 }
 
+/// Panics with the first value that differs.
 fn compare<T: Value>(source: &[T], ours: &[T], theirs: &[T], width: Width, delta: i32) {
     let bits = |x: &T| x.to_f64().to_bits();
-    // The table's 53 bits are rounded once more for a subnormal float64, which no format's own delta reaches.
+    // One unit for subnormal float64 values, where the table's 53 bits are rounded a second time. No delta of a
+    // format's own range reaches them.
     let tolerance = |x: &T| u64::from(x.to_f64().is_subnormal());
     if let Some(i) = (0..source.len()).find(|&i| bits(&ours[i]).abs_diff(bits(&theirs[i])) > tolerance(&ours[i])) {
         let [x, our, their] = [source[i], ours[i], theirs[i]].map(T::to_f64);
@@ -101,7 +105,17 @@ fn compare<T: Value>(source: &[T], ours: &[T], theirs: &[T], width: Width, delta
     }
 }
 
-/// Every so many of the 2^32 float32 patterns, the last pattern included.
+/// Compares the quantised values at each delta, and the delta that each value gives by itself.
+fn agree_in_all<T: Value>(host: &Host, source: &[T], width: Width, deltas: &[i32]) {
+    for &delta in deltas {
+        agree(host, source, width, delta);
+    }
+    for &x in source.iter().filter(|x| !x.to_f64().is_nan()) {
+        assert_eq!(host.delta(x, width), delta_of(&[x], width), "{width:?} {:e}", x.to_f64());
+    }
+}
+
+/// Every `stride`-th of the 2^32 float32 patterns, and the last one.
 fn float32_patterns(host: &Host, stride: u32, deltas: impl Fn(Width) -> Vec<i32>) {
     const PIECE: u64 = 1 << 20;
     for width in WIDTHS {
@@ -120,7 +134,7 @@ fn float32_patterns(host: &Host, stride: u32, deltas: impl Fn(Width) -> Vec<i32>
 }
 
 #[test]
-fn float32_every_so_often() {
+fn float32_patterns_agree_at_many_deltas() {
     let host = Host::build();
     float32_patterns(&host, 251, |width| {
         let limit = width.format().delta_limit;
@@ -128,16 +142,15 @@ fn float32_every_so_often() {
     });
 }
 
-/// About half a minute.
 #[test]
-#[ignore = "2^32 patterns"]
-fn float32_every_pattern() {
+#[ignore = "2^32 patterns, half a minute"]
+fn every_float32_pattern_agrees() {
     let host = Host::build();
     float32_patterns(&host, 1, |width| vec![-width.format().max_code / 2]);
 }
 
 #[test]
-fn float32_around_every_threshold() {
+fn float32_around_every_threshold_agree() {
     let host = Host::build();
     for width in WIDTHS {
         let format = width.format();
@@ -151,19 +164,12 @@ fn float32_around_every_threshold() {
                 }
             }
         }
-        for delta in [-format.delta_limit, -format.max_code, -10, format.delta_limit] {
-            agree(&host, &source, width, delta);
-        }
-        for &x in &source {
-            if !x.is_nan() {
-                assert_eq!(host.delta(x, width), delta_of(&[x], width), "{width:?} {x:e}");
-            }
-        }
+        agree_in_all(&host, &source, width, &[-format.delta_limit, -format.max_code, -10, format.delta_limit]);
     }
 }
 
 #[test]
-fn float64_random_and_around_every_threshold() {
+fn float64_random_and_around_every_threshold_agree() {
     let host = Host::build();
     for width in WIDTHS {
         let format = width.format();
@@ -178,19 +184,12 @@ fn float64_random_and_around_every_threshold() {
                 }
             }
         }
-        for delta in [-format.delta_limit, -format.max_code, -10, 3, format.delta_limit] {
-            agree(&host, &source, width, delta);
-        }
-        for &x in &source {
-            if !x.is_nan() {
-                assert_eq!(host.delta(x, width), delta_of(&[x], width), "{width:?} {x:e}");
-            }
-        }
+        agree_in_all(&host, &source, width, &[-format.delta_limit, -format.max_code, -10, 3, format.delta_limit]);
     }
 }
 
 #[test]
-fn deltas_out_of_range_follow_the_formula() {
+fn deltas_outside_the_range_follow_the_formula() {
     fn check<T: Value>(host: &Host) {
         let mut bits = Bits(41);
         for width in WIDTHS {

@@ -1,4 +1,5 @@
-//! The kernels through every NVRTC and ptxas that scripts/fetch/nvrtc.sh fetches, for every architecture they know.
+//! Compiles the kernels with every NVRTC and ptxas that scripts/fetch/nvrtc.sh fetches, for every architecture that they
+//! know.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,7 +8,7 @@ use std::{env, fs};
 use gfpq::cuda::nvrtc::{Nvrtc, Target};
 use gfpq::cuda::source;
 
-/// A folder for each major version of CUDA, with libnvrtc and ptxas.
+/// The folders with libnvrtc and ptxas, one for each major version of CUDA, the oldest first.
 fn compilers() -> Vec<PathBuf> {
     let folder = env::var("GFPQ_NVRTC").unwrap_or(concat!(env!("CARGO_MANIFEST_DIR"), "/target/nvrtc").into());
     let mut folders: Vec<_> = fs::read_dir(folder)
@@ -52,7 +53,7 @@ fn assemble(folder: &Path, ptx: &[u8], architecture: i32) -> String {
     report
 }
 
-/// Registers of each kernel; fails where a register is spilled or a thread needs a stack.
+/// The number of registers of each kernel, from a report of ptxas. Fails if a register is spilled.
 fn registers(report: &str) -> Vec<u32> {
     assert_eq!(report.matches("Compiling entry function").count(), 8, "{report}");
     for line in report.lines().filter(|line| line.contains("spill")) {
@@ -63,7 +64,7 @@ fn registers(report: &str) -> Vec<u32> {
 }
 
 #[test]
-fn every_architecture_of_every_compiler() {
+fn the_kernels_compile_for_every_architecture_of_every_compiler() {
     for folder in compilers() {
         let nvrtc = nvrtc(&folder);
         for &architecture in nvrtc.architectures() {
@@ -74,12 +75,14 @@ fn every_architecture_of_every_compiler() {
         assert!(compile(&nvrtc, Target::Machine(newest)).starts_with(b"\x7fELF"));
     }
 }
-/// The architecture and PTX version of the embedded PTX: what GPUs since 2014 and drivers since CUDA 9 take.
+
+/// The architecture of the embedded PTX: GPUs since 2014 run it.
 const EMBEDDED: i32 = 50;
+/// The PTX version of the embedded PTX: drivers since CUDA 9 accept it.
 const PTX_VERSION: &str = ".version 6.0";
 
-/// NVRTC stamps its own version of PTX on what it compiles. These kernels need no more than 6.0, where warps got their
-/// shuffles of today, and a driver refuses a version that it does not know.
+/// NVRTC declares its own PTX version in its output, and a driver refuses versions newer than it knows. These kernels
+/// need only version 6.0, which introduced the warp shuffles with a mask, so the test puts that one in its place.
 #[test]
 fn embedded_ptx_is_these_kernels_and_assembles_everywhere() {
     let Some(oldest) = compilers().into_iter().next() else { return };

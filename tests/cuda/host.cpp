@@ -1,4 +1,4 @@
-// The kernels' arithmetic as a host compiler sees it, for tests/cuda/arithmetic.rs.
+// The kernels' arithmetic for a host compiler; tests/cuda/arithmetic.rs calls it.
 #include "gfpq.cuh"
 
 namespace {

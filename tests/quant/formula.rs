@@ -1,4 +1,4 @@
-//! The fast paths against the format's formula.
+//! The public functions, on the chosen backend, against the format's formula.
 
 use gfpq::quant::{Bits as Width, Element, Mode, Param, delta_of, formula, quantise};
 
@@ -6,6 +6,7 @@ use crate::Bits;
 
 const WIDTHS: [Width; 2] = [Width::Eight, Width::Sixteen];
 
+/// Compares APPLY_ONLY at `delta` with the formula.
 fn check<T: Element + std::fmt::Debug>(values: &[T], width: Width, delta: i32, bits_of: fn(T) -> u64) {
     let mut fast = values.to_vec();
     quantise(&mut fast, width, Mode::ApplyOnly, &mut Param { delta });
@@ -16,7 +17,7 @@ fn check<T: Element + std::fmt::Debug>(values: &[T], width: Width, delta: i32, b
 }
 
 #[test]
-fn random_tensors() {
+fn random_tensors_follow_the_formula() {
     let mut random = Bits(1);
     for _ in 0..400 {
         let len = 1 + random.below(700) as usize;
@@ -36,7 +37,7 @@ fn random_tensors() {
 }
 
 #[test]
-fn both_sides_of_every_threshold() {
+fn both_sides_of_every_threshold_follow_the_formula() {
     for width in WIDTHS {
         let format = width.format();
         for octave in [-20i32, -1, 0, 7] {
@@ -61,7 +62,7 @@ fn both_sides_of_every_threshold() {
 }
 
 #[test]
-fn all_float32_ranges_give_the_formulas_delta() {
+fn random_float32_ranges_give_the_formulas_delta() {
     let mut random = Bits(3);
     for _ in 0..200_000 {
         let m = f32::from_bits(1 + random.below(0x7f7f_ffff) as u32);

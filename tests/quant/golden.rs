@@ -1,4 +1,5 @@
-//! Every recorded call of the vendor's library, bit for bit; `tests/fixtures/golden/README.md` describes the records.
+//! Repeats every recorded call of the vendor's library, bit for bit; `tests/fixtures/golden/README.md` describes the
+//! records.
 
 use std::{fs, path::Path};
 
@@ -24,10 +25,12 @@ struct Case {
     output: usize,
 }
 
+/// The parameter's bytes, from hexadecimal digits.
 fn param(hex: &str) -> [u8; 16] {
     std::array::from_fn(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).unwrap())
 }
 
+/// Repeats a call, in place and out of place.
 fn replay<T: Element>(case: &Case, input: Vec<T>, output: &[T], bits_of: fn(&T) -> u64) {
     let Some(bits) = Bits::from_number(case.bits) else {
         assert_eq!(case.ret, "0xffff0005", "{}", case.name);
@@ -53,7 +56,7 @@ fn replay<T: Element>(case: &Case, input: Vec<T>, output: &[T], bits_of: fn(&T) 
 }
 
 #[test]
-fn recorded_calls() {
+fn recorded_calls_are_bit_identical() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden");
     let golden: Golden = serde_json::from_slice(&fs::read(folder.join("cases.json")).unwrap()).unwrap();
     let data = fs::read(folder.join("data.bin")).unwrap();

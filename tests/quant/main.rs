@@ -1,8 +1,9 @@
-//! The quantiser against its oracles: recorded calls, the vendor's library itself, and the format's formula.
+//! The quantiser against its oracles: recorded calls of the vendor's library, that library itself, and the format's
+//! formula.
 
+mod backends;
 mod formula;
 mod golden;
-mod paths;
 mod random;
 mod threads;
 mod vendor;

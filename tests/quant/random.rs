@@ -1,9 +1,10 @@
-//! Reproducible randomness.
+//! Random numbers that are the same in every run.
 
-/// A small generator of reproducible bits (SplitMix64), so that a failing case can be named by its seed.
+/// A small generator of random bits (SplitMix64), so that a seed names a failing case.
 pub struct Bits(pub u64);
 
 impl Bits {
+    /// The next 64 random bits.
     pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -12,15 +13,18 @@ impl Bits {
         z ^ (z >> 31)
     }
 
+    /// A number from 0 to `n - 1`.
     pub fn below(&mut self, n: u64) -> u64 {
         self.bits() % n
     }
 
+    /// A number from 0 to 1, without 1.
     pub fn unit(&mut self) -> f64 {
         (self.bits() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// A tensor such as networks have, or such as break quantisers: several spreads, signs, zeros, rarely non-finite.
+    /// A tensor such as networks contain, or one that is hard on quantisers: with various spreads, both signs, zeros,
+    /// and sometimes values that are not finite or of any bits.
     pub fn tensor(&mut self, len: usize) -> Vec<f64> {
         let centre = self.unit() * 60.0 - 30.0;
         let spread = [0.0, 1.0, 4.0, 12.0, 40.0][self.below(5) as usize];

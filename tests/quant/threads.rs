@@ -1,4 +1,4 @@
-//! Tensors large enough for the thread pool: in pieces, from many threads at once, and in a forked child.
+//! Tensors large enough for the thread pool: shared in parts, from many threads at once, and in a forked child.
 
 use std::sync::{Arc, Barrier};
 
@@ -13,7 +13,7 @@ fn tensor<T: Element>(seed: u64) -> Vec<T> {
     Bits(seed).tensor(LEN).into_iter().map(T::from_f64).collect()
 }
 
-/// Every so many values; a stride that visits the pieces at different places.
+/// Compares every 97th value, a stride that visits the parts at different places, and the last 300.
 fn agrees<T: Element>(source: &[T], result: &[T], width: Width, delta: i32) -> bool {
     let pairs = source.iter().zip(result).step_by(97).chain(source.iter().zip(result).rev().take(300));
     pairs
@@ -22,7 +22,7 @@ fn agrees<T: Element>(source: &[T], result: &[T], width: Width, delta: i32) -> b
 }
 
 #[test]
-fn pieces_do_not_show() {
+fn sharing_in_parts_does_not_change_the_result() {
     fn check<T: Element>(seed: u64) {
         let source: Vec<T> = tensor(seed);
         let finite = |x: &&T| !x.to_f64().is_nan();
@@ -55,7 +55,7 @@ fn pieces_do_not_show() {
 }
 
 #[test]
-fn many_threads_at_once() {
+fn concurrent_calls_do_not_disturb_one_another() {
     std::thread::scope(|scope| {
         for seed in 0..24 {
             scope.spawn(move || {
@@ -71,7 +71,7 @@ fn many_threads_at_once() {
     });
 }
 
-/// As when another part of the program keeps the pool's threads.
+/// The pool's threads may be busy with another part of the program.
 #[test]
 fn a_call_does_not_wait_for_a_busy_pool() {
     let barrier = Arc::new(Barrier::new(rayon::current_num_threads() + 1));
@@ -90,7 +90,7 @@ fn a_call_does_not_wait_for_a_busy_pool() {
     barrier.wait();
 }
 
-/// As when Python's multiprocessing forks a process that has used the library.
+/// Python's multiprocessing forks processes that have used the library.
 #[cfg(unix)]
 #[test]
 fn a_forked_child_works() {
@@ -99,10 +99,10 @@ fn a_forked_child_works() {
     quantise(&mut data, Width::Eight, Mode::Init, &mut Param::default());
 
     let (mut param, mut data) = (Param::default(), source.clone());
-    // SAFETY: the child calls the library, which is what is tested, and leaves by _exit.
+    // SAFETY: the child only calls the library, which this tests, and ends by _exit.
     let child = unsafe { libc::fork() };
     if child == 0 {
-        // SAFETY: as above. A child that hangs is killed, and so fails the test.
+        // SAFETY: as above. The alarm kills a child that hangs, which fails the test.
         unsafe {
             libc::alarm(60);
             quantise(&mut data, Width::Eight, Mode::Init, &mut param);
@@ -111,7 +111,7 @@ fn a_forked_child_works() {
     }
     assert!(child > 0);
     let mut status = 0;
-    // SAFETY: our own child, and a place for its status.
+    // SAFETY: the child is our own, and the pointer is to its status.
     assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
     assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, "status {status:#x}");
 }

@@ -1,7 +1,7 @@
-//! The vendor's own library, called live on data that no recording holds.
+//! The vendor's own library, called on data beyond the recorded calls.
 //!
-//! `scripts/vendor.sh` fetches it from its package and prints its path; `scripts/test.sh` passes that on in
-//! GFPQ_VENDOR_LIB. Without it the tests are reported as ignored, not as passed.
+//! `scripts/vendor.sh` fetches the library from its PyPI package and prints its path, which `scripts/test.sh` passes in
+//! GFPQ_VENDOR_LIB. Without it these tests are reported as ignored, not as passed.
 
 use std::ffi::c_void;
 
@@ -10,12 +10,14 @@ use libloading::Library;
 
 use crate::Bits;
 
+/// The interface's `GFPQ_PARAM_ST`.
 #[repr(C)]
 struct VendorParam {
     mode: u32,
     buf: [u8; 16],
 }
 
+/// `HI_GFPQ_QuantAndDeQuant`, for either type of `data`.
 type Quantise = unsafe extern "C" fn(*mut c_void, u32, u32, *mut VendorParam) -> u32;
 
 struct Vendor(Library);
@@ -24,7 +26,7 @@ impl Vendor {
     fn load() -> Vendor {
         let path = std::env::var_os("GFPQ_VENDOR_LIB")
             .expect("GFPQ_VENDOR_LIB names no library: export GFPQ_VENDOR_LIB=$(scripts/vendor.sh)");
-        // SAFETY: the vendor's library has no initialisers that depend on its loader.
+        // SAFETY: the vendor's library is safe to load: its initialisers do not depend on the program.
         Vendor(unsafe { Library::new(path) }.expect("the vendor's library loads"))
     }
 
@@ -41,13 +43,14 @@ impl Vendor {
     }
 }
 
+/// Makes a sequence of calls to both libraries and compares values and parameters.
 fn compare<T: Element>(vendor: &Vendor, symbol: &[u8], seed: u64, bits_of: fn(T) -> u64) {
     let mut random = Bits(seed);
     let len = random.below(3_000) as usize;
     let width = if random.below(2) == 0 { Width::Eight } else { Width::Sixteen };
     let mut theirs_param = [0; 16];
     let mut ours_param = Param::default();
-    // A calibration as training does it: INIT, UPDATE on other ranges, then APPLY_ONLY.
+    // A calibration as in training: INIT, UPDATE on data of other ranges, then APPLY_ONLY.
     for mode in [Mode::Init, Mode::Update, Mode::Update, Mode::ApplyOnly] {
         let data: Vec<T> = random.tensor(len).into_iter().map(T::from_f64).collect();
         let (mut theirs, mut ours) = (data.clone(), data);
@@ -70,10 +73,10 @@ fn random_tensors_are_bit_identical() {
     }
 }
 
-/// Deltas that no data of that width gives, which a parameter of the other width can bring.
+/// Deltas outside the width's own range, which a parameter of the other width can bring.
 #[test]
 #[ignore = "needs the vendor's library in GFPQ_VENDOR_LIB; scripts/test.sh runs it"]
-fn foreign_deltas_are_bit_identical() {
+fn deltas_outside_the_range_are_bit_identical() {
     let vendor = Vendor::load();
     let mut random = Bits(9);
     for _ in 0..300 {

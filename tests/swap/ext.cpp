@@ -1,5 +1,5 @@
-// Holds what gfpq_ext.hpp adds against the vendor's interface: the same bits,
-// the source untouched, and what must be refused refused.
+// Compares the functions of gfpq_ext.hpp with those of the vendor's interface:
+// they give the same bits, do not change the source, and refuse invalid calls.
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -76,7 +76,7 @@ void Refusals() {
       GFPQ_SUCCESS, "neighbours", 8, 10);
 }
 
-// What the CPU cannot read, as GPU memory is.
+// Memory that the CPU cannot read, as it cannot read GPU memory.
 void Unreadable(size_t count) {
   const size_t size = count * sizeof(float);
   void* const pages = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS,

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds one program against the header, and runs it with the vendor's library, with ours, and linked statically;
-# and what our library has beyond the vendor's beside that.
+# Builds one program against the header and runs it with the vendor's library, with ours, and with ours linked statically.
+# A second program tests what our library has beyond the vendor's.
 set -euo pipefail
 
 cd "$(dirname "$0")/../.."
@@ -13,7 +13,7 @@ g++ "${flags[@]}" tests/swap/swap.cpp -L"$libs/lib" -lgfpq -o "$scratch/swap"
 g++ "${flags[@]}" tests/swap/swap.cpp "$libs/lib/libgfpq.a" -pthread -ldl -lm -o "$scratch/swap_static"
 g++ "${flags[@]}" tests/swap/swap.cpp -L"$libs/lib" -lgfpq_gpu -o "$scratch/swap_gpu"
 
-# The vendor's library writes its error lines to the output, some without an end of line.
+# The vendor's library writes its error lines to stdout, some of them without a line end.
 LD_LIBRARY_PATH=$(dirname "$vendor") "$scratch/swap" |
   sed -E 's/^\[ERR\]\S* Not Support GPU mode//; /^\[ERR\]/d' > "$scratch/vendor.txt"
 LD_LIBRARY_PATH=$libs/lib "$scratch/swap" > "$scratch/ours.txt" 2> "$scratch/errors.txt"
@@ -22,7 +22,7 @@ LD_LIBRARY_PATH=$libs/lib "$scratch/swap_gpu" > "$scratch/gpu.txt" 2> /dev/null
 for other in ours gpu static; do
   diff "$scratch/vendor.txt" "$scratch/$other.txt" || { echo "swap: $other differs from the vendor's library" >&2; exit 1; }
 done
-# One line for each of the six refusals, and nothing else.
+# Our library writes one line for each of the six refusals, and nothing else.
 grep -c '^\[ERR\]\[HI_GFPQ_' "$scratch/errors.txt" | grep -qx 6
 [ "$(wc -l < "$scratch/errors.txt")" -eq 6 ]
 for lib in libgfpq libgfpq_gpu; do

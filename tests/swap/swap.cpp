@@ -1,5 +1,5 @@
-// Calls every entry point of the interface and prints what came back, bit for
-// bit: with the vendor's library and with ours the output must be the same.
+// Calls every function of the vendor's interface and prints the results, bit for
+// bit. The output must be the same with the vendor's library and with ours.
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -20,7 +20,7 @@ uint64_t Random() {
   return state;
 }
 
-// Of several magnitudes and both signs, zeros and rarely something not finite.
+// Values of several magnitudes and both signs, zeros, and rarely non-finite ones.
 double Value(int spread) {
   switch (Random() % 100) {
   case 0: return 0;
@@ -84,7 +84,7 @@ int main() {
   for (int i = 0; i < 10; ++i) {
     data[i] = i;
   }
-  // Without a parameter, by the unmangled name, and what is refused.
+  // A call without a parameter, one by the unmangled name, and refused calls.
   std::vector<float> copy = data;
   Print("null param", HI_GFPQ_QuantAndDeQuant(copy.data(), 10, 8, NULL), copy,
       param);
@@ -97,7 +97,7 @@ int main() {
   Print("null data", HI_GFPQ_QuantAndDeQuant(static_cast<float*>(NULL), 10, 8,
       &param), copy, param);
   Print("null info", HI_GFPQ_GetInfo(NULL), copy, param);
-  // The vendor's CPU library has no GPU; ours finds none on this machine.
+  // The vendor's CPU library does not support GPUs; ours finds none here.
   Print("gpu", HI_GFPQ_QuantAndDeQuant_GPU(copy.data(), 10, 8, &param), copy,
       param);
   Print("gpu py", HI_GFPQ_QuantAndDeQuant_GPU_PY(copy.data(), 10, 8, &param,

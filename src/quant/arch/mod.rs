@@ -1,134 +1,76 @@
-//! The passes over a tensor, one room per instruction set, all fed by the tables of [`Format`].
+//! The passes over a tensor: one module per instruction set, each exporting one static [`Backend`] with two passes per
+//! element type. All of them decide by the integer tables of [`Format`](super::Format), so their results are identical.
 //!
-//! A room is a file with one [`Path`]: two passes for each of the two types. To add an instruction set is to add its
-//! file, and a line in [`paths`]. The choice is made once, at the first call; `GFPQ_ARCH` set to a path's name pins
-//! it, which is meant for tests and measurements.
+//! To add an instruction set, add its module and list its backend in [`backends`]. The choice is made once, at the
+//! first call. The environment variable `GFPQ_ARCH` pins a backend by name, for tests and measurements.
+//!
+//! # The algorithm, followed for one value
+//! 3.0 as float32, at 8 bits and delta -90 (what INIT takes from data that reaches up to 5.0). The format has 16 steps
+//! per octave and is to find the step nearest to 3.0 without computing a logarithm:
+//!
+//! ```
+//! let format = gfpq::quant::Bits::Eight.format();
+//! let x = 3f32.to_bits(); // 0x4040_0000: sign, exponent (8 bits), mantissa (23 bits)
+//!
+//! // Limits: magnitudes are clamped to 2^(-90/16) ..= 2^((-90 + 127)/16), about 0.0203 to 4.967. Those up to half of
+//! // the lower limit would become zero. 3.0 is inside and stays as it is.
+//! assert!(format.value_f64(-90) < 3.0 && 3.0 < format.value_f64(-90 + format.max_code));
+//!
+//! // Cell: an octave has 32 cells of equal width, two per step, numbered by the top five bits of the mantissa.
+//! let cell = x >> 18 & 31;
+//! assert_eq!(cell, 16); // covers the mantissas from 1.5 to 1.53125
+//!
+//! // Correction: this cell contains the threshold 2^(9.5/16) = 1.50916, where rounding goes from step 9 to step 10.
+//! // The cell's correction moves that threshold to 10 * 2^19, so that steps of equal width 2^19 replace unequal ones.
+//! let correction = format.corrections_f32[cell as usize];
+//! assert_eq!(correction, (10 << 19) - format.thresholds_f32[9]);
+//! let sum = x + correction; // 0x4040_0000 + 0x000e_d3b3
+//!
+//! // Step: the sum's bits 19 to 22. 3.0 is 1.5 * 2, below the threshold, so its step is 9, not 10.
+//! assert_eq!(sum >> 19 & 15, 9);
+//!
+//! // Value: the exponent bits of the sum (128 stands for 2^1) and the mantissa of 2^(9/16): 2 * 1.47683 = 2.95365.
+//! let result = f32::from_bits(sum & 0x7f80_0000 | format.values_f32[9] & 0x7f_ffff);
+//! assert_eq!(result, 2.953_652_4);
+//! ```
+
+mod backend;
+mod scalar;
+mod scale;
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
-mod scalar;
 
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use super::{Bits, Element, Format, Tensor};
+pub use backend::{Backend, HasPasses, Passes};
+pub use scale::Scale;
 
-/// One instruction set's passes. Whoever holds a `&'static Path` from [`paths`] or [`chosen`] may call it: the
-/// processor has what it takes.
-pub struct Path {
-    name: &'static str,
-    /// Bytes of tensor from which help by another thread pays.
-    pub(super) worth_sharing: usize,
-    pub(super) f32: Passes<f32>,
-    pub(super) f64: Passes<f64>,
-}
-
-/// The passes for one type.
-///
-/// # Safety
-/// Both want the path's instruction set. `apply` reads `len` values at `source` and writes as many at `destination`,
-/// which is either the same place or does not overlap it.
-pub struct Passes<T> {
-    max_abs: unsafe fn(data: &[T]) -> T,
-    apply: unsafe fn(source: *const T, destination: *mut T, len: usize, scale: &Scale),
-}
-
-impl Path {
-    /// As `GFPQ_ARCH` and `gfpq info` have it.
-    pub fn name(&self) -> &'static str {
-        self.name
-    }
-
-    /// The largest magnitude in `data`, NaN passed over, 0 for none.
-    pub fn max_abs<T: Element>(&self, data: &[T]) -> T {
-        // SAFETY: a path is only handed out where its instruction set is.
-        unsafe { (T::passes(self).max_abs)(data) }
-    }
-
-    /// Quantises and dequantises.
-    pub fn apply<T: Element>(&self, tensor: &mut Tensor<T>, scale: &Scale) {
-        let (source, destination, len) = tensor.as_pointers();
-        // SAFETY: as above; and the tensor is as the pass wants it.
-        unsafe { (T::passes(self).apply)(source, destination, len, scale) }
-    }
-}
-
-/// The paths this processor can take, the fastest first; the last is always `scalar`.
-pub fn paths() -> impl Iterator<Item = &'static Path> {
+/// The backends that this processor supports, the fastest first; the last one is always `scalar`.
+pub fn backends() -> impl Iterator<Item = &'static Backend> {
     #[cfg(target_arch = "x86_64")]
-    let vector = [avx512::available().then_some(&avx512::PATH), avx2::available().then_some(&avx2::PATH)];
+    let vector = [avx512::available().then_some(&avx512::BACKEND), avx2::available().then_some(&avx2::BACKEND)];
     #[cfg(not(target_arch = "x86_64"))]
-    let vector: [Option<&Path>; 0] = [];
-    vector.into_iter().flatten().chain([&scalar::PATH])
+    let vector: [Option<&Backend>; 0] = [];
+    vector.into_iter().flatten().chain([&scalar::BACKEND])
 }
 
-/// The path all calls take: the one `GFPQ_ARCH` names, if this processor has it, otherwise the fastest.
+/// The backend of all calls: the one that `GFPQ_ARCH` names, if this processor supports it, otherwise the fastest.
 #[inline]
-pub fn chosen() -> &'static Path {
-    // Not a OnceLock: a process forked while another thread decides would wait for that thread for ever.
-    static CHOSEN: AtomicPtr<Path> = AtomicPtr::new(ptr::null_mut());
+pub fn chosen() -> &'static Backend {
+    // Not a OnceLock: in a process forked while another thread initialises it, the child would wait for ever.
+    static CHOSEN: AtomicPtr<Backend> = AtomicPtr::new(ptr::null_mut());
     #[cold]
-    fn choose() -> &'static Path {
+    fn choose() -> &'static Backend {
         let wanted = std::env::var("GFPQ_ARCH").unwrap_or_default();
-        let path = paths().find(|path| path.name == wanted).or_else(|| paths().next()).unwrap_or(&scalar::PATH);
-        CHOSEN.store(ptr::from_ref(path).cast_mut(), Ordering::Release);
-        path
+        let named = backends().find(|backend| backend.name == wanted);
+        let backend = named.or_else(|| backends().next()).unwrap_or(&scalar::BACKEND);
+        CHOSEN.store(ptr::from_ref(backend).cast_mut(), Ordering::Release);
+        backend
     }
-    // SAFETY: null, or from a `&'static Path` whose memory nobody writes.
+    // SAFETY: the pointer is null or comes from a `&'static Backend`, which nobody writes to.
     unsafe { CHOSEN.load(Ordering::Acquire).as_ref() }.unwrap_or_else(choose)
-}
-
-/// A format at one delta of its own range: what a pass needs, worked out once a call.
-#[derive(Debug)]
-pub struct Scale {
-    format: &'static Format,
-    delta: i32,
-    f32: Limits<u32>,
-    f64: Limits<u64>,
-}
-
-/// Limits of magnitudes, as bits. Pairs are indexed by the sign bit: negative magnitudes begin one step higher.
-#[derive(Debug)]
-struct Limits<B> {
-    /// Magnitudes up to these become zero.
-    flush: [B; 2],
-    /// Other magnitudes are held within these two, which are themselves representable.
-    lowest: [B; 2],
-    highest: B,
-}
-
-impl Scale {
-    /// The format's scale at `delta`.
-    ///
-    /// # Panics
-    /// When `delta` is not in the format's range: inside it all limits are normal float32 numbers.
-    pub fn new(bits: Bits, delta: i32) -> Scale {
-        let format = bits.format();
-        assert!(format.contains(delta));
-        let lowest = [format.value_f64(delta), format.value_f64(delta + 1)];
-        let highest = format.value_f64(delta + format.max_code);
-        // Half of a magnitude is the magnitude one octave down, exactly.
-        let flush = lowest.map(|value| value / 2.0);
-        // The largest float32 not above.
-        let flush_f32 = flush.map(|limit| {
-            let nearest = limit as f32;
-            nearest.to_bits() - u32::from(f64::from(nearest) > limit)
-        });
-        Scale {
-            format,
-            delta,
-            f32: Limits {
-                flush: flush_f32,
-                lowest: lowest.map(|value| (value as f32).to_bits()),
-                highest: (highest as f32).to_bits(),
-            },
-            f64: Limits {
-                flush: flush.map(f64::to_bits),
-                lowest: lowest.map(f64::to_bits),
-                highest: highest.to_bits(),
-            },
-        }
-    }
 }

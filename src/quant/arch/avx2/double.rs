@@ -1,22 +1,62 @@
-//! float64: a value's upper half decides, unless it is the upper half of a threshold or a limit.
+//! The float64 passes: a value's upper 32 bits decide, unless they are those of a threshold or a limit.
 
 use std::arch::x86_64::*;
 
+use super::lanes::{first_words, from_bit_16, select, select_wide};
 use super::planes::{Block, Plane, Planes, add, third_bytes, words};
-use super::{Kernel, from_bit_16, select, sweep};
-use crate::quant::arch::{Scale, scalar};
-use crate::quant::format::AMBIGUOUS;
-use crate::quant::{Bits, Format};
+use super::sweep::{Kernel, sweep};
+use crate::quant::arch::scalar;
+use crate::quant::arch::scale::Scale;
+use crate::quant::format::{AMBIGUOUS, Bits, Format};
 
-/// Of an upper half.
+/// The exponent bits in a float64's upper half, which are also the upper half of infinity.
 const EXPONENT: i32 = 0x7ff0_0000;
+/// What doubles a float64 when added to its upper half.
 const ONE_OCTAVE: i32 = 1 << 20;
-/// Of a whole value.
+/// The mantissa bits of a whole float64.
 const MANTISSA: u64 = (1 << 52) - 1;
 
+/// The largest magnitude, ignoring NaN, or 0 if there is none.
+///
+/// # Safety
+/// The processor has AVX2.
+#[target_feature(enable = "avx2")]
+pub unsafe fn max_abs(data: &[f64]) -> f64 {
+    // As for float32.
+    const RAISE: i64 = i64::MAX - ((EXPONENT as i64) << 32);
+    let larger = |max: __m256i, x: __m256i| {
+        let magnitude = _mm256_and_si256(x, _mm256_set1_epi64x(i64::MAX));
+        let raised = _mm256_add_epi64(magnitude, _mm256_set1_epi64x(RAISE));
+        select_wide(max, raised, _mm256_cmpgt_epi64(raised, max))
+    };
+    let mut max = [_mm256_set1_epi64x(RAISE); 4];
+    let (blocks, rest) = data.as_chunks::<16>();
+    for block in blocks {
+        for (i, max) in max.iter_mut().enumerate() {
+            // SAFETY: the load is within the block.
+            *max = larger(*max, unsafe { _mm256_loadu_si256(block.as_ptr().add(4 * i).cast()) });
+        }
+    }
+    for chunk in rest.chunks(4) {
+        let mask = first_words(2 * chunk.len());
+        // SAFETY: the mask ends where the chunk does.
+        max[0] = larger(max[0], unsafe { _mm256_maskload_epi64(chunk.as_ptr().cast(), mask) });
+    }
+    let mut lanes = [[0i64; 4]; 4];
+    for (lanes, max) in lanes.iter_mut().zip(max) {
+        // SAFETY: the array holds the four lanes.
+        unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), max) }
+    }
+    f64::from_bits((lanes.into_iter().flatten().fold(RAISE, i64::max) - RAISE) as u64)
+}
+
+/// Quantises and dequantises.
+///
+/// # Safety
+/// The processor has AVX2, and the pointers are as [`Passes`](crate::quant::arch::Passes) demands.
 #[target_feature(enable = "avx2")]
 pub unsafe fn apply(source: *const f64, destination: *mut f64, len: usize, scale: &Scale) {
-    // SAFETY: the caller's pointers are good for `len` values.
+    // SAFETY: the caller's pointers are valid for `len` values.
     unsafe {
         match scale.format.bits {
             Bits::Eight => sweep::<Eight>(source, destination, len, scale),
@@ -25,28 +65,34 @@ pub unsafe fn apply(source: *const f64, destination: *mut f64, len: usize, scale
     }
 }
 
-/// The upper halves of eight values: within each 128 bits two of the first four, then two of the last four. Unpacking puts
-/// them back.
+/// The upper halves of eight values. Each 128 bits hold two of the first four values, then two of the last four;
+/// unpacking them restores the order.
+///
+/// # Safety
+/// The processor has AVX2, and `source` is valid for eight values.
 #[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn upper_halves(source: *const f64) -> __m256i {
-    // SAFETY: the caller's pointer is good for eight values.
+    // SAFETY: the caller's pointer is valid for eight values.
     let (a, b) = unsafe { (_mm256_loadu_ps(source.cast()), _mm256_loadu_ps(source.add(4).cast())) };
     _mm256_castps_si256(_mm256_shuffle_ps::<0b11_01_11_01>(a, b))
 }
 
-/// The same for storing.
+/// Stores eight values, the first four in `low`.
+///
+/// # Safety
+/// The processor has AVX2, and `destination` is valid for eight values.
 #[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn store(destination: *mut f64, low: __m256i, high: __m256i) {
-    // SAFETY: the caller's pointer is good for eight values.
+    // SAFETY: the caller's pointer is valid for eight values.
     unsafe {
         _mm256_storeu_si256(destination.cast(), low);
         _mm256_storeu_si256(destination.add(4).cast(), high);
     }
 }
 
-/// The upper halves of the limits of a float64 scale.
+/// The limits of a float64 scale, their upper halves only; `lowest` for positive and for negative values.
 struct Limits {
     lowest: [__m256i; 2],
     highest: __m256i,
@@ -61,13 +107,14 @@ impl Limits {
         Limits { lowest: limits.lowest.map(upper), highest: upper(limits.highest) }
     }
 
-    /// What the limits make of eight upper halves.
+    /// Applies the limits to eight upper halves.
     #[inline]
     #[target_feature(enable = "avx2")]
     fn held(&self, x: __m256i) -> Held {
         let lowest = select(self.lowest[0], self.lowest[1], x);
         let magnitude = _mm256_and_si256(x, _mm256_set1_epi32(i32::MAX));
-        // Magnitudes become zero up to an octave below the lowest. What is not finite gets a sign here.
+        // Magnitudes up to an octave below the lowest become zero. Raised by an octave, NaN and infinity overflow into
+        // the sign bit.
         let raised = _mm256_add_epi32(magnitude, _mm256_set1_epi32(ONE_OCTAVE));
         Held {
             magnitude: _mm256_max_epi32(_mm256_min_epi32(magnitude, self.highest), lowest),
@@ -77,17 +124,18 @@ impl Limits {
     }
 }
 
-/// See [`Limits::held`].
+/// The result of [`Limits::held`] for eight values.
 struct Held {
-    /// Within the limits.
+    /// The upper halves of the magnitudes, clamped to the limits.
     magnitude: __m256i,
-    /// Zeros for the values that become zero.
+    /// Zeros in the lanes whose values become zero, ones in the others.
     keep: __m256i,
-    /// By their signs, the values that are not decided here: not finite, or at the limit of becoming zero.
+    /// The sign bit is set in the lanes that the upper half does not decide: not finite, or at the limit of becoming
+    /// zero.
     open: __m256i,
 }
 
-/// Whether no lane is open.
+/// Whether all lanes of [`Held::open`] are decided.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn is_decided(open: __m256i) -> bool {
@@ -102,12 +150,13 @@ struct Eight {
     lower: [Plane<1>; 4],
 }
 
-/// The corrections. Their fourth byte is zero.
+/// Per cell: the correction of the upper half. The fourth byte is zero.
 static CORRECTIONS: Planes<2, 3> = {
     const EIGHT: &Format = Bits::Eight.format();
     let mut step = 0;
     while step < 16 {
-        // A magnitude held at the lowest, as all are that become zero, is not taken for a threshold.
+        // No representable magnitude has a threshold's upper half: magnitudes clamped to the lowest, as are all that
+        // become zero, must not look undecided.
         let upper = (EIGHT.values_f64[step] & MANTISSA) >> 32;
         assert!((upper as u32).wrapping_add(EIGHT.corrections_upper[(upper >> 15) as usize]) & 0xffff != 0);
         step += 1;
@@ -115,12 +164,13 @@ static CORRECTIONS: Planes<2, 3> = {
     Planes::new(EIGHT.corrections_upper)
 };
 
-/// The upper halves of the values' mantissas.
+/// Per step: the upper half of the value's mantissa.
 static UPPER: Planes<1, 3> = Planes::new(&halves(32));
 
-/// The lower halves.
+/// Per step: the lower half of the value's mantissa.
 static LOWER: Planes<1, 4> = Planes::new(&halves(0));
 
+/// 32 bits of each value's mantissa, from bit `shift` on.
 const fn halves(shift: u32) -> [u32; 16] {
     let mut table = [0; 16];
     let mut step = 0;
@@ -133,7 +183,7 @@ const fn halves(shift: u32) -> [u32; 16] {
 
 impl Kernel for Eight {
     type Value = f64;
-    /// It does all in the second half: to store what there is in the middle takes longer than it saves.
+    /// Nothing: all is done in the second half, since to store intermediate results takes longer than it saves.
     type Place = ();
     const LEN: usize = 32;
 
@@ -154,18 +204,18 @@ impl Kernel for Eight {
         let mut held = x;
         let mut cell = x;
         for k in 0..4 {
-            // SAFETY: the caller's pointer is good for 32 values.
+            // SAFETY: the caller's pointer is valid for 32 values.
             x[k] = unsafe { upper_halves(source.add(8 * k)) };
             held[k] = self.limits.held(x[k]).magnitude;
             cell[k] = _mm256_slli_epi32::<4>(held[k]);
         }
-        // Bits 15 to 19 of an upper half are its cell.
+        // Bits 15 to 19 of an upper half are the cell.
         let cell = third_bytes(cell);
         let (cell, bit_4) = (_mm256_and_si256(_mm256_srli_epi16::<3>(cell), _mm256_set1_epi8(15)), cell);
         let [a, b, c] = &self.corrections;
         let correction = words([a.of(cell, bit_4), b.of(cell, bit_4), c.of(cell, bit_4), _mm256_setzero_si256()]);
         let sum = add(held, correction);
-        // Bits 16 to 19 of a sum are its step.
+        // Bits 16 to 19 of a sum are the step.
         let step = _mm256_and_si256(third_bytes(sum), _mm256_set1_epi8(15));
         let [a, b, c] = &self.upper;
         let upper = words([a.of(step), b.of(step), c.of(step), _mm256_setzero_si256()]);
@@ -175,7 +225,7 @@ impl Kernel for Eight {
         let mut least = _mm256_set1_epi32(0xffff);
         for k in 0..4 {
             least = _mm256_min_epu32(least, _mm256_and_si256(sum[k], _mm256_set1_epi32(0xffff)));
-            // Once more, and not from above: the compiler chooses what to keep.
+            // Computed a second time rather than kept from above, so that the compiler chooses what stays in registers.
             let limited = self.limits.held(x[k]);
             open = _mm256_or_si256(open, limited.open);
             let octave = _mm256_and_si256(sum[k], _mm256_set1_epi32(EXPONENT));
@@ -185,13 +235,13 @@ impl Kernel for Eight {
             low[k] = _mm256_unpacklo_epi32(lower, upper);
             high[k] = _mm256_unpackhi_epi32(lower, upper);
         }
-        // A sum that is a whole step: the upper half of a threshold.
+        // A sum that is a whole number of steps comes from the upper half of a threshold.
         let at_threshold = _mm256_cmpeq_epi32(least, _mm256_setzero_si256());
         if !is_decided(_mm256_or_si256(open, at_threshold)) {
             return false;
         }
         for k in 0..4 {
-            // SAFETY: the caller's pointer is good for 32 values.
+            // SAFETY: the caller's pointer is valid for 32 values.
             unsafe { store(destination.add(8 * k), low[k], high[k]) }
         }
         true
@@ -202,26 +252,26 @@ impl Kernel for Eight {
     }
 }
 
-/// 128 steps: one load from memory tells all about a cell.
+/// 128 steps: one load from memory fetches all that belongs to a cell.
 struct Sixteen {
     limits: Limits,
 }
 
-/// A cell's two values and what separates them.
+/// A cell's two values and the threshold between them.
 #[repr(C, align(16))]
 struct Cell {
-    /// What the lower value adds to its octave.
+    /// The lower value's bits less those of its octave.
     lower: u64,
-    /// Bits 0 to 51: what the upper value adds to the lower. Bits 52 to 63: the lowest 12 bits of the upper half that the
-    /// upper value begins with, or inside which it begins: the upper half of a threshold is open.
+    /// Bits 0 to 51: the upper value's bits less the lower value's. Bits 52 to 63: the lowest 12 bits of the
+    /// threshold's upper half; values with a larger one round up, and a value with an equal one is undecided.
     more: u64,
 }
 
-/// The cells, and one for zero.
+/// The 256 cells, and a last one for values that become zero.
 static CELLS: [Cell; 257] = {
     const SIXTEEN: &Format = Bits::Sixteen.format();
     const ONE: u64 = 1f64.to_bits();
-    // Without a threshold: one beyond the cell's values, but for the last of them, which is taken for open.
+    // Without a threshold: as if it were at the cell's last upper half, so that the values there count as undecided.
     let mut cells = [const { Cell { lower: 0, more: 0xfff << 52 } }; 257];
     let (mut cell, mut step) = (0, 0);
     while cell < 256 {
@@ -242,33 +292,33 @@ static CELLS: [Cell; 257] = {
     assert!(step == 128);
     while step > 0 {
         step -= 1;
-        // A magnitude held at the lowest, as all are that become zero, is not taken for a threshold.
+        // As for `Eight`: no representable magnitude has a threshold's upper half.
         let upper = (SIXTEEN.value_f64(step).to_bits() & MANTISSA) >> 32;
         assert!(cells[(upper >> 12) as usize].more >> 52 != upper & 0xfff);
     }
     cells
 };
 
-/// Where eight values lie.
+/// What the second half needs to know of eight values.
 struct Place {
-    /// From bit 16 on, the offset of each one's cell.
+    /// From bit 16 on, the byte offset of the value's cell in [`CELLS`].
     offsets: __m256i,
-    /// The lowest 12 bits of the upper half.
+    /// The lowest 12 bits of the upper half: the place within the cell.
     within: __m256i,
-    /// Sign and exponent; of values that become zero, zeros.
+    /// Sign and exponent, or zero for values that become zero.
     octave: __m256i,
-    /// As in [`Held`].
+    /// See [`Held::open`].
     open: __m256i,
 }
 
-/// Two cells.
+/// Loads two cells.
 ///
 /// # Safety
-/// The offsets are a cell's, in bytes.
+/// The processor has AVX2, and the arguments are byte offsets of cells in [`CELLS`].
 #[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn cells(i: usize, j: usize) -> __m256i {
-    // SAFETY: within the table, whose cells are 16 aligned bytes each.
+    // SAFETY: the loads are within the table, whose cells are 16 aligned bytes each.
     unsafe {
         let cell = |offset: usize| _mm_load_si128(CELLS.as_ptr().byte_add(offset).cast());
         _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(cell(i)), cell(j))
@@ -290,7 +340,7 @@ impl Kernel for Sixteen {
     #[target_feature(enable = "avx2")]
     unsafe fn locate(&self, source: *const f64) -> Place {
         const ZERO: i32 = (((CELLS.len() - 1) * size_of::<Cell>()) << 16) as i32;
-        // SAFETY: the caller's pointer is good for eight values.
+        // SAFETY: the caller's pointer is valid for eight values.
         let x = unsafe { upper_halves(source) };
         let Held { magnitude, keep, open } = self.limits.held(x);
         let sign = _mm256_and_si256(x, _mm256_set1_epi32(i32::MIN));
@@ -308,8 +358,8 @@ impl Kernel for Sixteen {
     #[target_feature(enable = "avx2")]
     unsafe fn quantise(&self, place: &Place, _: *const f64, destination: *mut f64) -> bool {
         let [o0, o1, o2, o3, o4, o5, o6, o7] = from_bit_16::<u16>(&place.offsets);
-        // In pairs, so that the unpacking leaves the values in the order of their upper halves.
-        // SAFETY: these are offsets of cells.
+        // In such pairs that unpacking restores the order of the values, as for `upper_halves`.
+        // SAFETY: `locate` stored offsets of cells.
         let (a, b, c, d) = unsafe { (cells(o0, o4), cells(o1, o5), cells(o2, o6), cells(o3, o7)) };
         let (low, low_more) = (_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
         let (high, high_more) = (_mm256_unpacklo_epi64(c, d), _mm256_unpackhi_epi64(c, d));
@@ -325,7 +375,7 @@ impl Kernel for Sixteen {
         let low = _mm256_add_epi64(_mm256_add_epi64(low, low_more), _mm256_unpacklo_epi32(zero, place.octave));
         let high_more = _mm256_andnot_si256(_mm256_unpackhi_epi32(below, below), _mm256_and_si256(high_more, mantissa));
         let high = _mm256_add_epi64(_mm256_add_epi64(high, high_more), _mm256_unpackhi_epi32(zero, place.octave));
-        // SAFETY: the caller's pointer is good for eight values.
+        // SAFETY: the caller's pointer is valid for eight values.
         unsafe { store(destination, low, high) };
         true
     }

@@ -1,22 +1,24 @@
-//! Tables in planes of bytes: one shuffle looks up a byte for each of 32 values, where a permutation looks up eight words.
+//! Tables in planes of bytes: one shuffle looks up a byte for 32 values, while a permutation looks up words for only
+//! eight.
 
 use std::arch::x86_64::*;
 
-/// 32 words. In registers of bytes, byte 4k + i of each half is word i of that half of vector k.
+/// 32 words of 32 bits. Where a register holds one byte for each word, byte 4k + i of each 128-bit half belongs to word
+/// i of the same half of register k.
 pub type Block = [__m256i; 4];
 
-/// Plane p of a table of 16 or 32 (`HALVES`) holds byte p of each of its entries.
+/// A table of `16 * HALVES` entries. Plane p holds byte p of each entry.
 #[repr(align(16))]
 pub struct Planes<const HALVES: usize, const BYTES: usize>([[[u8; 16]; HALVES]; BYTES]);
 
 impl<const HALVES: usize, const BYTES: usize> Planes<HALVES, BYTES> {
+    /// Splits a table into planes. Bytes beyond the first `BYTES` of an entry must be zero.
     pub const fn new(table: &[u32]) -> Self {
         assert!(table.len() == 16 * HALVES);
         let mut planes = [[[0; 16]; HALVES]; BYTES];
         let mut i = 0;
         while i < table.len() * BYTES {
             let (plane, entry) = (i % BYTES, i / BYTES);
-            // No byte is left out that is not zero.
             assert!(BYTES == 4 || table[entry] >> (8 * BYTES) == 0);
             planes[plane][entry / 16][entry % 16] = (table[entry] >> (8 * plane)) as u8;
             i += 1;
@@ -24,11 +26,12 @@ impl<const HALVES: usize, const BYTES: usize> Planes<HALVES, BYTES> {
         Planes(planes)
     }
 
+    /// Loads the planes into registers.
     #[inline]
     #[target_feature(enable = "avx2")]
     pub fn load(&self) -> [Plane<HALVES>; BYTES] {
         let load = |entries: &[u8; 16]| {
-            // SAFETY: 16 bytes, aligned as the planes are.
+            // SAFETY: the array is 16 bytes, aligned as the planes are.
             _mm256_broadcastsi128_si256(unsafe { _mm_load_si128(entries.as_ptr().cast()) })
         };
         std::array::from_fn(
@@ -43,11 +46,11 @@ impl<const HALVES: usize, const BYTES: usize> Planes<HALVES, BYTES> {
     }
 }
 
-/// A plane in registers.
+/// A plane in registers, each half repeated in both 128-bit lanes of one.
 pub struct Plane<const HALVES: usize>([__m256i; HALVES]);
 
 impl Plane<1> {
-    /// The entries of 32 indices below 16.
+    /// Looks up 32 indices below 16.
     #[inline]
     #[target_feature(enable = "avx2")]
     pub fn of(&self, index: __m256i) -> __m256i {
@@ -56,7 +59,7 @@ impl Plane<1> {
 }
 
 impl Plane<2> {
-    /// The entries of 32 indices, of which `index` has the lowest four bits and the sign of `bit_4` the fifth.
+    /// Looks up 32 indices below 32: `index` holds their lowest four bits, the sign bits of `bit_4` their fifth.
     #[inline]
     #[target_feature(enable = "avx2")]
     pub fn of(&self, index: __m256i, bit_4: __m256i) -> __m256i {
@@ -65,7 +68,7 @@ impl Plane<2> {
     }
 }
 
-/// Bits 16 to 23 of each word.
+/// Bits 16 to 23 of each word, in one register of bytes.
 #[inline]
 #[target_feature(enable = "avx2")]
 pub fn third_bytes([a, b, c, d]: Block) -> __m256i {
@@ -78,7 +81,7 @@ pub fn third_bytes([a, b, c, d]: Block) -> __m256i {
     _mm256_or_si256(_mm256_or_si256(a, b), _mm256_or_si256(c, d))
 }
 
-/// The words whose bytes, from the lowest, are given.
+/// The 32 words whose lowest to highest bytes are in the four registers.
 #[inline]
 #[target_feature(enable = "avx2")]
 pub fn words([a, b, c, d]: [__m256i; 4]) -> Block {
@@ -92,7 +95,7 @@ pub fn words([a, b, c, d]: [__m256i; 4]) -> Block {
     ]
 }
 
-/// Word by word.
+/// Adds word by word.
 #[inline]
 #[target_feature(enable = "avx2")]
 pub fn add(mut a: Block, b: Block) -> Block {

@@ -1,15 +1,57 @@
-//! float64: a value's upper half decides, unless it is the upper half of a threshold or a limit.
+//! The float64 passes: a value's upper 32 bits decide, unless they are those of a threshold or a limit.
 
 use std::arch::x86_64::*;
 
-use super::AND_OR;
 use super::planes::{Estimate, Loaded, SHIFT_UPPER, THRESHOLDS_UPPER, VALUES_LOWER, VALUES_UPPER};
-use crate::quant::Bits;
-use crate::quant::arch::{Scale, scalar};
+use crate::quant::arch::scalar;
+use crate::quant::arch::scale::Scale;
+use crate::quant::format::Bits;
 
+/// The exponent bits in a float64's upper half, which are also the upper half of infinity.
+const EXPONENT: i32 = 0x7ff0_0000;
+/// What doubles a float64 when added to its upper half.
+const ONE_OCTAVE: i32 = 1 << 20;
+/// Truth table of `(a & b) | c`, for `ternarylogic`.
+const AND_OR: i32 = 0xea;
+
+/// The largest magnitude, ignoring NaN, or 0 if there is none.
+///
+/// # Safety
+/// The processor has AVX-512F.
+#[target_feature(enable = "avx512f")]
+pub unsafe fn max_abs(data: &[f64]) -> f64 {
+    let infinity = _mm512_set1_epi64((EXPONENT as i64) << 32);
+    let larger = |max: __m512i, x: __m512i| {
+        let magnitude = _mm512_and_si512(x, _mm512_set1_epi64(i64::MAX));
+        let number = _mm512_cmple_epi64_mask(magnitude, infinity);
+        _mm512_mask_max_epi64(max, number, max, magnitude)
+    };
+    let mut max = [_mm512_setzero_si512(); 4];
+    let (blocks, rest) = data.as_chunks::<32>();
+    for block in blocks {
+        for (i, max) in max.iter_mut().enumerate() {
+            // SAFETY: the load is within the block.
+            *max = larger(*max, unsafe { _mm512_loadu_epi64(block.as_ptr().add(8 * i).cast()) });
+        }
+    }
+    for chunk in rest.chunks(8) {
+        let mask = ((1u32 << chunk.len()) - 1) as __mmask8;
+        // SAFETY: the mask ends where the chunk does.
+        max[0] = larger(max[0], unsafe { _mm512_maskz_loadu_epi64(mask, chunk.as_ptr().cast()) });
+    }
+    let [a, b, c, d] = max;
+    let max = _mm512_max_epi64(_mm512_max_epi64(a, b), _mm512_max_epi64(c, d));
+    f64::from_bits(_mm512_reduce_max_epi64(max) as u64)
+}
+
+/// Quantises and dequantises.
+///
+/// # Safety
+/// The processor has the backend's instructions, and the pointers are as [`Passes`](crate::quant::arch::Passes)
+/// demands.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vbmi")]
 pub unsafe fn apply(source: *const f64, destination: *mut f64, len: usize, scale: &Scale) {
-    // SAFETY: the caller's pointers are good for `len` values.
+    // SAFETY: the caller's pointers are valid for `len` values.
     unsafe {
         match scale.format.bits {
             Bits::Eight => sweep::<Eight>(source, destination, len, scale),
@@ -18,11 +60,7 @@ pub unsafe fn apply(source: *const f64, destination: *mut f64, len: usize, scale
     }
 }
 
-/// Of an upper half.
-const EXPONENT: i32 = 0x7ff0_0000;
-const ONE_OCTAVE: i32 = 1 << 20;
-
-/// The limits of a float64 scale, in upper halves.
+/// The limits of a float64 scale, their upper halves only, for positive and for negative values.
 struct Limits {
     flush: [__m512i; 2],
     lowest: [__m512i; 2],
@@ -38,8 +76,8 @@ impl Limits {
         Limits { flush: limits.flush.map(upper), lowest: limits.lowest.map(upper), highest: upper(limits.highest) }
     }
 
-    /// Which values are not zero, of which values this cannot be said by the upper half, and the magnitudes held
-    /// within the limits.
+    /// A mask of the values that do not become zero, a mask of those that the upper half does not decide (at the limit
+    /// of becoming zero, or not finite), and the upper halves of the magnitudes, clamped to the limits.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vbmi")]
     fn hold(&self, x: __m512i) -> (__mmask16, __mmask16, __m512i) {
@@ -54,25 +92,35 @@ impl Limits {
     }
 }
 
-/// What is done to the upper halves of 16 float64 values.
+/// What quantises 16 values by their upper halves.
 trait Kernel {
+    /// Loads the tables and limits into registers.
+    ///
     /// # Safety
-    /// The processor has the path's instruction set; so for all functions here.
+    /// The processor has the backend's instructions, as for all functions of this trait.
     unsafe fn new(scale: &Scale) -> Self;
-    /// The values' upper and lower halves, and which of them the upper half does not decide.
+
+    /// The upper and lower halves of the quantised values, and a mask of those that `upper` does not decide.
+    ///
+    /// # Safety
+    /// As for [`Kernel::new`].
     unsafe fn quantise(&self, upper: __m512i) -> (__m512i, __m512i, __mmask16);
 }
 
 /// Runs a kernel over `len` values.
+///
+/// # Safety
+/// The processor has the backend's instructions, and the pointers are as [`Passes`](crate::quant::arch::Passes)
+/// demands.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vbmi")]
 unsafe fn sweep<K: Kernel>(source: *const f64, destination: *mut f64, len: usize, scale: &Scale) {
-    // SAFETY: all within `len` values, and a masked access touches no value outside its mask.
+    // SAFETY: all accesses are within `len` values; a masked one touches no value outside its mask.
     unsafe {
         let kernel = K::new(scale);
         let sixteen = |a: __m512d, b: __m512d| {
             let [wide_a, wide_b] = [a, b].map(|v| _mm512_castpd_ps(v));
-            // Within each 128 bits two of `a` and two of `b`; the unpacking puts them back.
+            // Each 128 bits hold two of `a` and two of `b`; unpacking restores the order.
             let upper = _mm512_castps_si512(_mm512_shuffle_ps::<0b11_01_11_01>(wide_a, wide_b));
             let (upper, lower, open) = kernel.quantise(upper);
             let mut low = _mm512_castsi512_pd(_mm512_unpacklo_epi32(lower, upper));
@@ -108,17 +156,18 @@ unsafe fn sweep<K: Kernel>(source: *const f64, destination: *mut f64, len: usize
     }
 }
 
-/// Decides the `open` ones of `x` one by one.
+/// Quantises the values of `x` whose bits in `open` are set, one by one.
 #[cold]
 #[inline(never)]
 fn decide(x: &[f64; 16], y: &mut [f64; 16], open: u32, scale: &Scale) {
     for lane in (0..16).filter(|lane| open >> lane & 1 == 1) {
+        // Undoes the shuffle of `sweep`: lanes 0 and 1 of each 128 bits are of the first eight values.
         let i = lane / 4 * 2 + lane % 2 + lane % 4 / 2 * 8;
         y[i] = scalar::value_f64(x[i], scale);
     }
 }
 
-/// 16 steps: as [`EightF32`], and one more register for the values' lower halves.
+/// 16 steps, as in `single`, with one more register for the lower halves of the values.
 struct Eight {
     limits: Limits,
     corrections: [__m512i; 2],
@@ -166,7 +215,7 @@ impl Kernel for Eight {
     }
 }
 
-/// 128 steps: as [`SixteenF32`], and four more planes for the values' lower halves.
+/// 128 steps, as in `single`, with four more planes for the lower halves of the values.
 struct Sixteen {
     limits: Limits,
     estimate: Estimate,
@@ -199,7 +248,7 @@ impl Kernel for Sixteen {
         let open = open | _mm512_mask_cmpeq_epi32_mask(keep, mantissa, threshold);
         let passed = _mm512_cmpge_epu32_mask(mantissa, threshold);
         let index = _mm512_mask_add_epi32(index, passed, index, _mm512_set1_epi32(0x0001_0101));
-        // The fourth byte, from the first.
+        // Repeats the index in the fourth byte.
         let four = _mm512_or_si512(index, _mm512_slli_epi32::<24>(index));
         let octave = _mm512_and_si512(held, _mm512_set1_epi32(EXPONENT));
         let magnitude = _mm512_or_si512(octave, self.upper.look_up(index));

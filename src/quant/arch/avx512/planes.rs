@@ -1,83 +1,61 @@
-//! Tables of 128, too many for one look-up of numbers: registers hold them in planes of bytes.
+//! Tables of 128 entries, too many to look up as words: registers hold them in planes of bytes.
 //!
-//! Magnitudes are raised so far that the last threshold becomes an octave's end: there are 127 others, and no carry. A
-//! polynomial says which of them may be the last one passed, to within half a step; a compare with that one decides.
+//! Magnitudes are raised so far that the last threshold of an octave becomes the octave's end. This leaves 127
+//! thresholds in an octave, and no carry into the exponent where a magnitude has passed the last one. A polynomial
+//! estimates the last threshold that a magnitude has passed, to within half a step; a compare with the estimated
+//! threshold decides.
 
 use std::arch::x86_64::*;
 
-use crate::quant::{Bits, Format};
+use crate::quant::format::{Bits, Format};
 
 const SIXTEEN: &Format = Bits::Sixteen.format();
 
-/// By how much float32 magnitudes are raised.
+/// Planes whose entries `j < $count` are `$entry`, and the others up to 128 zero.
+macro_rules! planes {
+    ($j:ident < $count:literal => $entry:expr) => {{
+        let mut table = [0; 128];
+        let mut $j = 0;
+        while $j < $count {
+            table[$j] = $entry;
+            $j += 1;
+        }
+        Planes::new(&table)
+    }};
+}
+
+/// What is added to float32 magnitudes to raise them.
 pub const SHIFT: u32 = (1 << 23) - SIXTEEN.thresholds_f32[127];
 
-/// By how much the upper halves of float64 magnitudes are raised.
+/// What is added to the upper halves of float64 magnitudes to raise them.
 pub const SHIFT_UPPER: u32 = (1 << 20) - (SIXTEEN.thresholds_f64[127] >> 32) as u32;
 
-/// Entry j is threshold j, raised. The last one begins an octave: always passed.
-pub static THRESHOLDS: Planes<3> = {
-    let mut table = [0; 128];
-    let mut j = 0;
-    while j < 127 {
-        table[j] = SIXTEEN.thresholds_f32[j] + SHIFT;
-        j += 1;
-    }
-    Planes::new(&table)
-};
+/// Entry j is threshold j, raised. Entry 127 is 0, the start of an octave, and thus always passed.
+pub static THRESHOLDS: Planes<3> = planes!(j < 127 => SIXTEEN.thresholds_f32[j] + SHIFT);
 
-/// The same for upper halves.
-pub static THRESHOLDS_UPPER: Planes<3> = {
-    let mut table = [0; 128];
-    let mut j = 0;
-    while j < 127 {
-        table[j] = (SIXTEEN.thresholds_f64[j] >> 32) as u32 + SHIFT_UPPER;
-        j += 1;
-    }
-    Planes::new(&table)
-};
+/// The same for the upper halves of float64.
+pub static THRESHOLDS_UPPER: Planes<3> = planes!(j < 127 => (SIXTEEN.thresholds_f64[j] >> 32) as u32 + SHIFT_UPPER);
 
-/// Entry j is what value j lacks to the next octave.
-pub static LACKS: Planes<3> = {
-    let mut table = [0; 128];
-    let mut j = 0;
-    while j < 128 {
-        table[j] = 0x4000_0000 - SIXTEEN.values_f32[j];
-        j += 1;
-    }
-    Planes::new(&table)
-};
+/// Entry j is the difference of the next octave's bits and value j's.
+pub static LACKS: Planes<3> = planes!(j < 128 => 0x4000_0000 - SIXTEEN.values_f32[j]);
 
-/// The mantissas of the values' upper halves.
-pub static VALUES_UPPER: Planes<3> = {
-    let mut table = [0; 128];
-    let mut j = 0;
-    while j < 128 {
-        table[j] = (SIXTEEN.values_f64[j] >> 32) as u32 & 0xf_ffff;
-        j += 1;
-    }
-    Planes::new(&table)
-};
+/// Entry j is the mantissa in the upper half of float64 value j.
+pub static VALUES_UPPER: Planes<3> = planes!(j < 128 => (SIXTEEN.values_f64[j] >> 32) as u32 & 0xf_ffff);
 
-/// The values' lower halves.
-pub static VALUES_LOWER: Planes<4> = {
-    let mut table = [0; 128];
-    let mut j = 0;
-    while j < 128 {
-        table[j] = SIXTEEN.values_f64[j] as u32;
-        j += 1;
-    }
-    Planes::new(&table)
-};
+/// Entry j is the lower half of float64 value j.
+pub static VALUES_LOWER: Planes<4> = planes!(j < 128 => SIXTEEN.values_f64[j] as u32);
 
-/// Which threshold 1 <= x < 2 has passed last, give or take half a step, plus 384.
+/// The coefficients, from the highest power, of a polynomial in the raised mantissa `1 <= x < 2`. It estimates the
+/// index of the last threshold passed to within half a step, plus 384 so that the result lies in the octave from 256 to
+/// 512.
 const POLYNOMIAL: [f32; 4] = [5.874_505, -70.944_49, 299.163_8, 384.0 - 234.581_07];
 
-/// Plane p of a table holds byte p of each of its entries.
+/// A table of 128 entries. Plane p holds byte p of each entry.
 #[repr(align(64))]
 pub struct Planes<const BYTES: usize>([[u8; 128]; BYTES]);
 
 impl<const BYTES: usize> Planes<BYTES> {
+    /// Splits a table into planes. Bytes beyond the first `BYTES` of an entry must be zero.
     const fn new(table: &[u32; 128]) -> Planes<BYTES> {
         let mut planes = [[0; 128]; BYTES];
         let mut j = 0;
@@ -93,11 +71,11 @@ impl<const BYTES: usize> Planes<BYTES> {
         Planes(planes)
     }
 
-    /// Into registers.
+    /// Loads the planes into registers.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vbmi")]
     pub fn load(&self) -> Loaded<BYTES> {
-        // SAFETY: a plane is 64 bytes twice.
+        // SAFETY: a plane is 128 bytes, aligned to 64.
         Loaded(
             self.0.each_ref().map(|plane| [0, 64].map(|i| unsafe { _mm512_load_si512(plane.as_ptr().add(i).cast()) })),
         )
@@ -108,8 +86,8 @@ impl<const BYTES: usize> Planes<BYTES> {
 pub struct Loaded<const BYTES: usize>([[__m512i; 2]; BYTES]);
 
 impl<const BYTES: usize> Loaded<BYTES> {
-    /// Looks up what the bytes of a lane of `index` name with their lowest seven bits; a fourth byte without a plane stays
-    /// as it is.
+    /// Looks up 16 entries, byte by byte: byte p of a lane is plane p at the index in byte p of `index`, its lowest
+    /// seven bits. A fourth byte without a plane is left as it is in `index`.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vbmi")]
     pub fn look_up(&self, index: __m512i) -> __m512i {
@@ -121,28 +99,30 @@ impl<const BYTES: usize> Loaded<BYTES> {
     }
 }
 
-/// The lowest three bytes of every lane.
+/// Mask of the lowest three bytes of every 32-bit lane.
 const THREE_BYTES: u64 = 0x7777_7777_7777_7777;
 
-/// The estimate of the last threshold passed.
+/// Estimates the last threshold passed; holds the polynomial's coefficients in registers.
 pub struct Estimate([__m512; 4]);
 
 impl Estimate {
+    /// Loads the coefficients into registers.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vbmi")]
     pub fn new() -> Estimate {
         Estimate(POLYNOMIAL.map(|c| _mm512_set1_ps(c)))
     }
 
-    /// For raised mantissas of 23 bits, as an index for three bytes: the last threshold passed or the one after it. Before
-    /// the first it may be that of the previous octave's last.
+    /// For raised mantissas of 23 bits, the index of the last threshold passed or of the one after it, repeated in the
+    /// lowest three bytes of each lane. Before the first threshold it may be 127, for the last threshold of the octave
+    /// below.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vbmi")]
     pub fn last_passed(&self, mantissa: __m512i) -> __m512i {
         let x = _mm512_castsi512_ps(_mm512_or_si512(mantissa, _mm512_castps_si512(_mm512_set1_ps(1.0))));
         let [a, b, c, d] = self.0;
         let estimate = _mm512_fmadd_ps(_mm512_fmadd_ps(_mm512_fmadd_ps(a, x, b), x, c), x, d);
-        // At 256 to 512 the last seven bits before the point begin at bit 15.
+        // For a float from 256 to 512, the lowest seven bits before the binary point begin at bit 15.
         let bit_15 = _mm512_set1_epi64(0x2f2f_2f2f_0f0f_0f0f);
         _mm512_maskz_multishift_epi64_epi8(THREE_BYTES, bit_15, _mm512_castps_si512(estimate))
     }

@@ -1,5 +1,5 @@
-// Enough of CUDA C++ to run a kernel on the host, a block at a time: each of
-// its threads is a fiber that runs to its next barrier.
+// Enough of CUDA C++ to run a kernel on the host, one block at a time. Each
+// thread of the block is a fiber that runs until its next barrier.
 #ifndef CUDA_ON_HOST_HPP_
 #define CUDA_ON_HOST_HPP_
 
@@ -12,7 +12,7 @@
 
 #define __global__
 #define __launch_bounds__(threads)
-// One block runs at a time.
+// One copy is enough, because one block runs at a time.
 #define __shared__ static
 
 namespace host {
@@ -21,25 +21,35 @@ struct Index {
   unsigned int x;
 };
 
-// A thread waits in a barrier until as many as it has members have arrived.
+// Threads wait at a barrier until all its members have arrived.
 struct Barrier {
+  // The number of threads that must arrive.
   int members;
+  // The number of threads that have arrived in this round.
   int arrived;
+  // The number of times that all have arrived.
   int round;
 };
 
 struct Fiber {
   ucontext_t context;
   std::vector<char> stack;
+  // Whether the kernel has returned.
   bool done;
+  // The word that the thread offers in a shuffle.
   unsigned long long shuffled;
 };
 
+// The threads of the running block.
 std::vector<Fiber> fibers;
 ucontext_t scheduler;
+// The index of the running thread.
 unsigned int running;
+// The barrier of __syncthreads.
 Barrier block_barrier;
+// The barriers of __syncwarp.
 std::vector<Barrier> warp_barriers;
+// What __syncthreads_or has gathered.
 int any;
 std::function<void()> kernel;
 
@@ -65,7 +75,8 @@ host::Index threadIdx, blockIdx, gridDim;
 
 namespace host {
 
-// Runs the blocks in reverse, for nothing may depend on their order.
+// Runs a kernel. The blocks run in reverse, since no result may depend on their
+// order.
 inline void Run(unsigned int blocks, unsigned int threads,
     const std::function<void()>& body) {
   kernel = body;
@@ -103,7 +114,7 @@ inline void Run(unsigned int blocks, unsigned int threads,
   }
 }
 
-// What fibers after this one have set is set again for it.
+// Restores what other fibers have set since this thread ran.
 inline void Restore(unsigned int thread) {
   threadIdx.x = thread;
 }

@@ -1,39 +1,38 @@
-//! The launcher and the kernels with a driver whose GPUs are the CPU (`fake_cuda.cpp`): what they compute, what they ask
-//! of the driver, and what they say when it refuses.
+//! The launcher and the kernels on a fake driver whose GPUs are the CPU (`fakes/driver.cpp`): what they compute, and
+//! which calls they make to the driver.
 //!
-//! Each test is a process of its own, this very program with the fakes in its library path and `child` as its only test.
+//! Each test starts this program as a child process with the fakes in its library path, where `child` runs one
+//! scenario.
 
 use std::collections::BTreeMap;
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use gfpq::cuda::nvrtc::Nvrtc;
 use gfpq::cuda::{self, Element, Tensor, threads_and_tile};
 use gfpq::quant::{Bits as Width, Element as Value, Mode, Param, quantise_into};
 
-use crate::fakes::{Fake, library_path, run};
+use crate::fake_libraries::{Fake, library_path, run};
 use crate::random::Bits;
 
+/// The handle of the stream that calls are made on.
 const STREAM: u64 = 0x5eed;
 
-#[test]
-#[ignore = "what the other tests run"]
-fn child() {
-    // Run with all ignored tests it has nothing to do.
-    match env::var("SCENARIO").unwrap_or_default().as_str() {
-        "" => {}
+/// Runs the scenario of this name. False if there is none.
+pub fn scenario(name: &str) -> bool {
+    match name {
         "bits" => bits(),
         "range" => range(),
         "current" => current(),
         "threads" => threads(),
-        "refused" => refused(),
         "streams" => streams(),
         "reset" => reset(),
-        other => panic!("no scenario {other}"),
+        _ => return false,
     }
+    true
 }
 
+/// The CPU's element types with their counterparts on the GPU.
 trait Named: Value {
     const ELEMENT: Element;
 }
@@ -46,6 +45,7 @@ impl Named for f64 {
     const ELEMENT: Element = Element::Double;
 }
 
+/// A job for the GPU on these slices of the fake driver's memory.
 fn tensor<T: Named>(source: &[T], destination: &mut [T], bits: Width) -> Tensor {
     assert_eq!(source.len(), destination.len());
     Tensor {
@@ -59,11 +59,13 @@ fn tensor<T: Named>(source: &[T], destination: &mut [T], bits: Width) -> Tensor 
     }
 }
 
+/// The values as bit patterns, so that NaN equals itself and 0.0 differs from -0.0.
 fn patterns<T: Value>(values: &[T]) -> Vec<u64> {
     values.iter().map(|x| x.to_f64().to_bits()).collect()
 }
 
-/// Every count and alignment, in place and not, in every mode: what the CPU computes, and nothing else is written.
+/// Counts around the tile size at several alignments, in every mode, in place and out of place: the results are the
+/// CPU's, and nothing else is written.
 fn bits() {
     fn check<T: Named>(fake: &Fake) {
         let tile = threads_and_tile().1 as usize / size_of::<T>();
@@ -86,8 +88,9 @@ fn bits() {
                     let (mut expected, mut ours, mut theirs) =
                         (values.clone(), Param { delta: before }, Param { delta: before });
                     quantise_into(&values, &mut expected, bits, mode, &mut ours).unwrap();
+
                     let job = tensor(&source[from..from + count], &mut destination[to..to + count], bits);
-                    // SAFETY: memory of the fake driver.
+                    // SAFETY: the addresses are memory of the fake driver.
                     unsafe { cuda::quantise(&job, mode, &mut theirs, true) }.unwrap();
                     fake.synchronize(STREAM);
                     assert_eq!(theirs, ours, "{seed} {mode:?}");
@@ -100,7 +103,7 @@ fn bits() {
                     let place = &mut source[from..from + count];
                     let address = place.as_mut_ptr() as u64;
                     let job = Tensor { source: address, destination: address, ..job };
-                    // SAFETY: memory of the fake driver.
+                    // SAFETY: the addresses are memory of the fake driver.
                     unsafe { cuda::quantise(&job, mode, &mut theirs, false) }.unwrap();
                     fake.synchronize(STREAM);
                     assert_eq!(patterns(place), patterns(&expected), "{seed} {mode:?} in place");
@@ -115,9 +118,9 @@ fn bits() {
 }
 
 #[test]
-fn the_kernels_compute_what_the_cpu_does() {
+fn the_kernels_compute_what_the_cpu_computes() {
     let (_, log) = run("bits", "both", &[]);
-    // 40 tiles and some on a GPU that holds 16 blocks at a time.
+    // More than 40 tiles on a GPU that runs 16 blocks at a time.
     assert!(log.contains("launch gfpq_range_float_8 on 0, 16 blocks, stream 0x5eed"), "{log:.3000}");
     assert!(log.contains("launch gfpq_apply_double_16 on 0, 3 blocks, stream 0x5eed"), "{log:.3000}");
     let ways: BTreeMap<&str, usize> =
@@ -126,7 +129,7 @@ fn the_kernels_compute_what_the_cpu_does() {
             ways
         });
     assert_eq!(ways, BTreeMap::from([("load machine on 0", 1)]));
-    // The pool's one piece is used again and again.
+    // The pool reuses its one piece of scratch memory for all calls.
     assert_eq!(log.matches("allocate").count(), 1);
 }
 
@@ -145,6 +148,7 @@ fn range() {
         range.add(1).write(4.0);
         nonfinite.write(0);
     }
+
     let (mut param, mut mode) = (Param::default(), Mode::Init);
     for batch in &batches {
         let source = fake.put(batch, 0, 1);
@@ -153,10 +157,10 @@ fn range() {
             nonfinite: nonfinite as u64,
             ..tensor(&source[..batch.len()], &mut destination[..batch.len()], Width::Eight)
         };
-        // SAFETY: memory of the fake driver.
+        // SAFETY: the addresses are memory of the fake driver.
         unsafe { cuda::quantise_with_range(&job, range as u64) }.unwrap();
-        assert!(destination[..batch.len()].iter().all(|&x| x == 9.0), "the call has waited");
-        // SAFETY: as above; the GPU has done nothing yet.
+        assert!(destination[..batch.len()].iter().all(|&x| x == 9.0), "the call must not wait");
+        // SAFETY: the allocation above, which the GPU has not written yet.
         assert_eq!(unsafe { nonfinite.read() }, 0);
         fake.synchronize(STREAM);
         let mut expected = batch.clone();
@@ -172,12 +176,12 @@ fn range() {
 }
 
 #[test]
-fn a_range_in_gpu_memory_grows_without_a_wait() {
+fn a_range_in_gpu_memory_grows_without_waiting_for_the_gpu() {
     let (_, log) = run("range", "both", &[]);
-    assert_eq!(log.matches("synchronize").count(), 4, "the test's own alone: {log}");
+    assert_eq!(log.matches("synchronize").count(), 4, "only the test itself waits: {log}");
     assert!(!log.contains("read"), "{log}");
     assert_eq!(log.matches("launch").count(), 8);
-    // NVRTC does not know GPU 1's architecture, 8.6.
+    // The fake NVRTC does not know GPU 1's architecture, 8.6.
     assert!(log.contains("load ptx on 1"), "{log}");
 }
 
@@ -189,9 +193,9 @@ fn current() {
         let job = Tensor { stream: 0, ..tensor(&data[..3], &mut [0.0; 3], Width::Eight) };
         Tensor { destination: job.source, ..job }
     };
-    // SAFETY: memory of the fake driver.
+    // SAFETY: the addresses are memory of the fake driver.
     let call = |job: &Tensor| unsafe { cuda::quantise(job, Mode::Init, &mut Param::default(), true) };
-    // A thread without a context works on the pointer's GPU, and has none afterwards.
+    // A thread without a context works on the pointer's GPU, and has no context afterwards.
     call(&on(1)).unwrap();
     assert_eq!(fake.current(), 0);
     fake.make_current(0);
@@ -206,7 +210,7 @@ fn current() {
 }
 
 #[test]
-fn contexts_and_pointers() {
+fn a_call_works_in_the_current_context_and_refuses_other_memory() {
     let (text, log) = run("current", "both", &[]);
     assert!(text.contains("data is on GPU 1 and the current GPU is 0: call cudaSetDevice(1) first"), "{text}");
     assert!(text.contains("data is in CPU memory: a GPU call takes GPU memory"), "{text}");
@@ -230,7 +234,7 @@ fn threads() {
                     let job =
                         Tensor { stream: thread, ..tensor(&source[..3000], &mut destination[..3000], Width::Sixteen) };
                     let (mut ours, mut theirs, mut expected) = (Param::default(), Param::default(), values.clone());
-                    // SAFETY: memory of the fake driver.
+                    // SAFETY: the addresses are memory of the fake driver.
                     unsafe { cuda::quantise(&job, Mode::Init, &mut theirs, true) }.unwrap();
                     quantise_into(&values, &mut expected, Width::Sixteen, Mode::Init, &mut ours).unwrap();
                     assert_eq!(theirs, ours);
@@ -242,107 +246,19 @@ fn threads() {
 }
 
 #[test]
-fn many_threads_on_two_gpus() {
+fn threads_on_two_gpus_do_not_disturb_one_another() {
     let (_, log) = run("threads", "both", &[]);
     assert_eq!(log.matches("load").count(), 2, "{log}");
 }
 
-fn refused() {
-    let folders = env::var("LD_LIBRARY_PATH").unwrap_or_default();
-    let address = match env::split_paths(&folders).any(|folder| folder.join("libcuda.so.1").exists()) {
-        true => Fake::load().allocate(64, 2, 0),
-        false => [0u64; 8].as_ptr() as u64,
-    };
-    let job = Tensor {
-        element: Element::Float,
-        source: address,
-        destination: address,
-        count: 16,
-        bits: Width::Eight,
-        nonfinite: 0,
-        stream: 0,
-    };
-    // SAFETY: memory of the fake driver, or none that is touched.
-    match unsafe { cuda::quantise(&job, Mode::Init, &mut Param::default(), true) } {
-        Ok(()) => println!("success"),
-        Err(error) => println!("refused: {error}"),
-    }
-}
-
-#[test]
-fn every_refusal_says_why_and_what_to_do() {
-    let says = |folders: &str, variables: &[(&str, &str)], expected: &str| {
-        let (text, log) = run("refused", folders, variables);
-        assert!(text.contains(expected), "{folders} {variables:?}: {text}\n{log}");
-    };
-    let fails = |list: &str, expected: &str| says("both", &[("FAKE_CUDA_FAIL", list)], expected);
-    if cuda::devices().is_err() {
-        says("", &[], "no NVIDIA driver (libcuda.so.1) on this machine: install it, or use CPU mode");
-        says("stub", &[], "the NVIDIA driver has no cuDriverGetVersion");
-    }
-    says("stub both", &[], "success");
-    fails("cuInit=100", "the NVIDIA driver sees no GPU: check nvidia-smi");
-    fails("cuInit=34", "libcuda.so is the CUDA toolkit's stub");
-    fails("cuInit=999", "CUDA does not start: the NVIDIA driver reports CUDA_ERROR_UNKNOWN (fake error 999); check");
-    fails("cuInit=802", "CUDA_ERROR_SYSTEM_NOT_READY (fake error 802); start NVIDIA's Fabric Manager");
-    fails("cuInit=803", "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH (fake error 803); its library and kernel module differ");
-    fails("cuMemAlloc=2", "out of GPU memory: stop what else uses this GPU");
-    fails("cuLaunchKernel=719", "starting a kernel: the NVIDIA driver reports CUDA_ERROR_LAUNCH_FAILED");
-    fails("cuLaunchKernel=54321", "starting a kernel: the NVIDIA driver reports error 54321 (fake error 54321)");
-    fails("cuStreamSynchronize=700", "waiting for the GPU: the NVIDIA driver reports CUDA_ERROR_ILLEGAL_ADDRESS");
-    fails("cuCtxGetCurrent=3", "one forked after its first CUDA call cannot use the GPU");
-    fails(
-        "cuPointerGetAttributes=700",
-        "asking whose a pointer is: the NVIDIA driver reports CUDA_ERROR_ILLEGAL_ADDRESS",
-    );
-    // Machine code that the driver refuses, then PTX.
-    fails("machine=200", "success");
-    fails(
-        "machine=200,ptx=222",
-        "no kernels for this GPU (compute capability 9.0): the driver refuses what NVRTC made \
-         (CUDA_ERROR_INVALID_IMAGE); and the driver, of CUDA 12.4, refuses the PTX built in: \
-         CUDA_ERROR_UNSUPPORTED_PTX_VERSION. Update the driver",
-    );
-    // What is not the image's fault is not called so.
-    fails("machine=700", "loading the kernels: the NVIDIA driver reports CUDA_ERROR_ILLEGAL_ADDRESS");
-    fails("machine=200,ptx=700", "loading the kernels: the NVIDIA driver reports CUDA_ERROR_ILLEGAL_ADDRESS");
-    says("both", &[("FAKE_NVRTC_FAIL", "1")], "success");
-    says(
-        "both",
-        &[("FAKE_NVRTC_FAIL", "1"), ("FAKE_CUDA_FAIL", "ptx=222")],
-        "NVRTC 12.4 fails with code 6: quantise.cu(1): error: as asked for",
-    );
-    if Nvrtc::find(90).is_err() {
-        let no_ptx = [("FAKE_CUDA_FAIL", "ptx=218")];
-        says("driver", &[], "success");
-        says("driver", &no_ptx, "no NVRTC (libnvrtc.so) on this machine; and the driver");
-        says("driver newer", &no_ptx, "NVRTC 13.4 does not know this GPU; and the driver");
-        says("driver older", &no_ptx, "the NVRTC found is older than CUDA 11.2; and the driver");
-    } else {
-        eprintln!("SKIPPED: this machine has an NVRTC, so how it is without one is not tried");
-    }
-}
-
-/// A newer NVRTC has forgotten older GPUs.
-#[test]
-fn the_newest_nvrtc_that_knows_the_gpu_compiles() {
-    let (text, log) = run("refused", "both newer", &[("FAKE_CUDA_FAIL", "ptx=222")]);
-    assert!(text.contains("success") && log.contains("load machine on 0"), "{text}\n{log}");
-    let mut info = Command::new(env!("CARGO_BIN_EXE_gfpq"));
-    let output = info.arg("info").env("LD_LIBRARY_PATH", library_path("both newer")).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert!(text.contains("Fake GPU 0, compute capability 9.0, kernels by NVRTC 12.4\n"), "{text}");
-    assert!(text.contains("Fake GPU 1, compute capability 8.6, kernels from PTX built in\n"), "{text}");
-}
-
-/// Calls that do not wait, on a GPU's tensor of three values.
+/// Returns a function that quantises three values on GPU 0 on the given stream, without waiting.
 fn call_on(fake: &Fake) -> impl Fn(u64) {
     fake.make_current(0);
     let data = fake.put(&[1.0f32, 2.0, 3.0], 0, 0).as_ptr() as u64;
     move |stream| {
         let job =
             Tensor { source: data, destination: data, stream, ..tensor(&[0.0f32; 3], &mut [0.0; 3], Width::Eight) };
-        // SAFETY: memory of the fake driver.
+        // SAFETY: the addresses are memory of the fake driver.
         unsafe { cuda::quantise(&job, Mode::Init, &mut Param::default(), false) }.unwrap();
     }
 }
@@ -362,7 +278,7 @@ fn streams_do_not_wait_for_one_another() {
     let (_, log) = run("streams", "both", &[]);
     assert_eq!(log.matches("allocate").count(), 2, "{log}");
     let waits: Vec<&str> = log.lines().filter(|line| line.starts_with("wait")).collect();
-    // The third call takes what the first had, and the last what nothing uses any more.
+    // The third call reuses the first one's scratch memory, and the last call a piece whose kernels have run.
     assert_eq!(waits, ["wait on stream 0xa", "wait on stream 0xc"], "{log}");
 }
 
@@ -376,22 +292,22 @@ fn reset() {
 }
 
 #[test]
-fn a_context_that_is_reset_gets_its_kernels_anew() {
-    // The second is a driver that does not number its contexts.
+fn a_context_that_is_reset_gets_new_kernels() {
+    // The second time with a driver that does not number its contexts.
     for list in ["", "cuCtxGetId=500"] {
         let (_, log) = run("reset", "both", &[("FAKE_CUDA_FAIL", list)]);
         assert_eq!(log.matches("load machine").count(), 2, "{log}");
     }
 }
 
-/// The tests for real GPUs, and what they are called through: the C++ interface of the library as it is shipped.
+/// The tests for real GPUs, through the C++ interface of the packaged library.
 #[test]
-fn the_tests_for_a_real_gpu_pass_on_this_one() {
+fn the_tests_for_a_real_gpu_pass_on_the_fake_one() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let target = env::var("CARGO_TARGET_DIR").map_or_else(|_| root.join("target"), PathBuf::from);
     let library = target.join("dist/GFPQLibs/lib/libgfpq.so.1");
     if !library.exists() {
-        eprintln!("SKIPPED: no {}: scripts/package.sh makes it", library.display());
+        eprintln!("SKIPPED: no {}: scripts/package.sh builds it", library.display());
         return;
     }
     for (script, expected) in [("tests/python/test_gpu.py", "OK"), ("scripts/bench_gpu.py", "| float64 | 16 | INIT |")]

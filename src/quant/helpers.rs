@@ -1,8 +1,8 @@
 //! Work shared with idle threads of rayon's pool.
 //!
-//! The calling thread works, and whoever is idle helps it: a call does not wait for a thread to wake up before the work
-//! begins, nor for one that comes when there is nothing left to do (rayon's scopes do, which costs a short call as much
-//! as its work takes). Many calls at once keep the cores busy without a thread more than callers and pool have.
+//! The calling thread starts to work at once, and idle threads of the pool help it. A call waits neither for a thread
+//! to wake up nor for one that arrives when no work is left. (rayon's scopes wait for both, which can double the time
+//! of a short call.) Concurrent calls keep all cores busy with no threads beyond the callers and the pool.
 
 use std::hint;
 use std::mem;
@@ -12,15 +12,17 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Thread};
 
-/// Whether the thread pool is there to help. A pool does not survive a fork: a child of a process that has used it
-/// works alone.
-pub fn is_there() -> bool {
-    // 0: nobody has used it. Not a OnceLock: forked while another thread initialises it, a child would wait for ever.
+/// Whether this process can use the thread pool. A pool's threads do not survive a fork, so a child forked from a
+/// process that has used the pool works alone.
+pub fn pool_is_usable() -> bool {
+    // The PID of the process that built the pool, 0 before. Not a OnceLock: in a process forked while another thread
+    // initialises it, the child would wait for ever.
     static OWNER: AtomicU32 = AtomicU32::new(0);
     let us = process::id();
     match OWNER.compare_exchange(0, us, Ordering::Relaxed, Ordering::Relaxed) {
         Ok(_) => match rayon::ThreadPoolBuilder::new().build_global() {
-            // The system gives no thread: nobody's process has this number. (Without a source: it is built already.)
+            // No thread could be spawned: store a PID that no process has, so that the pool is never used. (An error
+            // without a source means that the program has built the pool already.)
             Err(error) if std::error::Error::source(&error).is_some() => {
                 OWNER.store(u32::MAX, Ordering::Relaxed);
                 false
@@ -31,53 +33,58 @@ pub fn is_there() -> bool {
     }
 }
 
-/// Does `work` here, and at the same time in up to `helpers` other threads. `work` returns when nothing is left to do:
-/// this function then waits for those that are still in it, and for nothing else.
+/// Runs `work` in this thread and, as they become idle, in up to `helpers` threads of the pool. `work` must return when
+/// no tasks are left. This function then waits for the helpers that are still inside `work`, not for those yet to
+/// start.
 ///
 /// # Panics
-/// When `work` does, here or in another thread.
+/// When `work` panics, in this thread or in a helper.
 pub fn work(helpers: usize, work: &(dyn Fn(Side) + Sync)) {
-    let crew = Arc::new(Crew {
-        // SAFETY: a fat reference is a fat pointer; that of a lifetime it has no more is for those who use it.
+    let call = Arc::new(Call {
+        // SAFETY: only the lifetime is erased. `help` dereferences `work` only while registered in `inside`, and
+        // `Closing` keeps this call from returning until nobody is.
         work: unsafe { mem::transmute::<&(dyn Fn(Side) + Sync), *const (dyn Fn(Side) + Sync)>(work) },
         inside: AtomicUsize::new(0),
         failed: AtomicBool::new(false),
         caller: thread::current(),
     });
     for _ in 0..helpers.min(rayon::current_num_threads() - 1) {
-        let crew = Arc::clone(&crew);
-        rayon::spawn(move || crew.help());
+        let call = Arc::clone(&call);
+        rayon::spawn(move || call.help());
     }
-    let closing = Closing(&crew);
+
+    let closing = Closing(&call);
     work(Side::Caller);
     drop(closing);
-    assert!(!crew.failed.load(Ordering::Relaxed), "a helping thread panicked");
+    assert!(!call.failed.load(Ordering::Relaxed), "a helping thread panicked");
 }
 
-/// A call's helpers.
-struct Crew {
-    /// There as long as the call: to be used from inside alone.
+/// What a call of [`work`] shares with its helpers.
+struct Call {
+    /// The caller's closure. Valid until [`work`] returns: dereference it only while registered in `inside`.
     work: *const (dyn Fn(Side) + Sync),
-    /// How many threads are in `work`, and [`CLOSED`].
+    /// The number of helpers that are running `work`, plus [`CLOSED`] once no more may start.
     inside: AtomicUsize,
-    /// Whether one of them panicked.
+    /// Whether a helper has panicked.
     failed: AtomicBool,
+    /// The thread that called [`work`]; the last helper unparks it.
     caller: Thread,
 }
 
-// SAFETY: `work` is Sync, and there as long as the call.
-unsafe impl Send for Crew {}
-// SAFETY: as above.
-unsafe impl Sync for Crew {}
+// SAFETY: what `work` points to is Sync, and is dereferenced only while valid, as the field says.
+unsafe impl Send for Call {}
+// SAFETY: as for Send.
+unsafe impl Sync for Call {}
 
-/// Nobody comes in any more.
+/// Set in [`Call::inside`] when no helper may start any more.
 const CLOSED: usize = 1 << (usize::BITS - 1);
 
-impl Crew {
+impl Call {
+    /// Runs `work` in a thread of the pool, unless the call is closed.
     fn help(&self) {
-        let come_in = |inside: usize| (inside & CLOSED == 0).then_some(inside + 1);
-        if self.inside.fetch_update(Ordering::Acquire, Ordering::Relaxed, come_in).is_ok() {
-            // SAFETY: the call goes on until nobody is inside: `Closing`.
+        let enter = |inside: usize| (inside & CLOSED == 0).then_some(inside + 1);
+        if self.inside.fetch_update(Ordering::Acquire, Ordering::Relaxed, enter).is_ok() {
+            // SAFETY: registered in `inside`, so that `Closing` keeps the call from returning.
             let work = AssertUnwindSafe(|| unsafe { (*self.work)(Side::Helper) });
             if panic::catch_unwind(work).is_err() {
                 self.failed.store(true, Ordering::Relaxed);
@@ -89,7 +96,8 @@ impl Crew {
     }
 }
 
-struct Closing<'a>(&'a Crew);
+/// Closes the call when dropped, also by a panic, and waits for the helpers that are inside.
+struct Closing<'a>(&'a Call);
 
 impl Drop for Closing<'_> {
     fn drop(&mut self) {
@@ -99,22 +107,26 @@ impl Drop for Closing<'_> {
     }
 }
 
-/// Who works.
+/// Which of the threads runs the work.
 #[derive(Clone, Copy, Debug)]
 pub enum Side {
+    /// The thread that called [`work`].
     Caller,
+    /// A thread of the pool.
     Helper,
 }
 
-/// Things to work on, for threads to take one by one, in one round or in several.
+/// Items to work on, which threads take one by one, in one round or in several.
 pub struct Tasks<T>(Vec<Mutex<T>>);
 
-/// Once through all tasks.
+/// The progress of one pass over all tasks.
 #[derive(Default)]
 pub struct Round {
+    /// Number of attempts to take a task; all tasks are taken once it reaches their count.
     taken: AtomicUsize,
-    /// How many of them by the caller, and how many by helpers.
+    /// Number of tasks taken by the caller and by helpers, indexed by [`Side`].
     taken_by: [AtomicUsize; 2],
+    /// Number of tasks completed.
     done: AtomicUsize,
 }
 
@@ -129,8 +141,9 @@ impl<T> Tasks<T> {
         self.0.len()
     }
 
-    /// Does tasks until all are taken; others may still be at one. The caller takes the first and goes on, helpers take
-    /// the last and go back: in the next round, and in the next call, each side finds in its cache what it left there.
+    /// Works on tasks until all are taken; other threads may still be working on theirs. The caller takes tasks from
+    /// the front and helpers from the back, so that in the next round and in the next call each side finds its own
+    /// tasks in its cache.
     pub fn each(&self, round: &Round, side: Side, work: impl FnMut(&mut T)) {
         self.take(round, side, work, |nth| match side {
             Side::Caller => nth,
@@ -138,8 +151,9 @@ impl<T> Tasks<T> {
         });
     }
 
-    /// The same in a second round, from where the sides met in the `first` and back to the ends: what was worked on last
-    /// comes first. A side that is through goes on at the other's end.
+    /// A second round, in the reverse order: each side goes from where the two met in the `first` round back to its
+    /// end, since the tasks worked on last are still in the cache. A side that reaches its end continues from the other
+    /// end.
     pub fn each_back(&self, first: &Round, round: &Round, side: Side, work: impl FnMut(&mut T)) {
         let met = first.taken_by[Side::Caller as usize].load(Ordering::Relaxed);
         let count = self.count();
@@ -149,7 +163,7 @@ impl<T> Tasks<T> {
         });
     }
 
-    /// `place` says which task is the `nth` of this side; never one that the other side has by then.
+    /// `place` maps this side's `nth` task to an index; it must not return one that the other side has taken.
     fn take(&self, round: &Round, side: Side, mut work: impl FnMut(&mut T), place: impl Fn(usize) -> usize) {
         struct Done<'a>(&'a AtomicUsize);
         impl Drop for Done<'_> {
@@ -157,27 +171,27 @@ impl<T> Tasks<T> {
                 self.0.fetch_add(1, Ordering::Release);
             }
         }
+
         while round.taken.fetch_add(1, Ordering::Relaxed) < self.count() {
             let nth = round.taken_by[side as usize].fetch_add(1, Ordering::Relaxed);
             let _done = Done(&round.done);
-            // Nobody else has it, but in the next round.
+            // Never contended within a round; the lock orders this task's work in successive rounds.
             work(&mut self.0[place(nth)].lock().unwrap_or_else(PoisonError::into_inner));
         }
     }
 
-    /// Waits for those who are at a task: all are taken.
+    /// Waits until all tasks are completed. To be called after [`Tasks::each`], when all are taken.
     pub fn finish(&self, round: &Round) {
         wait(|| round.done.load(Ordering::Acquire) >= self.count(), thread::yield_now);
     }
 }
 
-/// Waits for what another thread is about to do: looks again for some ten microseconds, and from then on rests between
-/// looks.
+/// Waits for what another thread is about to do: spins for about ten microseconds, then calls `rest` between checks.
 fn wait(done: impl Fn() -> bool, rest: impl Fn()) {
-    let mut looks = 0;
+    let mut spins = 0;
     while !done() {
-        if looks < 1 << 10 {
-            looks += 1;
+        if spins < 1 << 10 {
+            spins += 1;
             hint::spin_loop();
         } else {
             rest();
@@ -190,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_round_does_each_task_once_and_after_the_round_before() {
+    fn each_round_does_each_task_once_after_the_previous_round() {
         let tasks: Tasks<[u32; 2]> = (0..1000).map(|_| [0; 2]).collect();
         let rounds = [Round::default(), Round::default()];
         work(7, &|side| {
@@ -203,12 +217,12 @@ mod tests {
     }
 
     #[test]
-    fn sides_come_from_the_ends_and_go_back_from_where_they_met() {
+    fn the_second_round_goes_back_from_where_the_sides_met() {
         let tasks: Tasks<usize> = (0..5).collect();
         let rounds = [Round::default(), Round::default()];
         let order = Mutex::new(Vec::new());
         let note = |task: &mut usize| order.lock().unwrap().push(*task);
-        // The caller does two tasks, and in the middle of the second the helper comes and does the rest.
+        // The caller does two tasks; in the middle of the second the helper arrives and does the rest.
         tasks.each(&rounds[0], Side::Caller, |task| {
             note(task);
             if *task == 1 {
@@ -223,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn the_caller_hears_of_a_helpers_panic() {
+    fn a_helpers_panic_reaches_the_caller() {
         if rayon::current_num_threads() == 1 {
             return;
         }

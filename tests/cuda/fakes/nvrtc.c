@@ -1,6 +1,6 @@
-// A compiler, libnvrtc.so.MAJOR, whose machine code for any source is an ELF
-// file's first bytes. It knows the architectures NEWEST and NEWEST - 10.
-// FAKE_NVRTC_FAIL makes it fail.
+// A fake NVRTC, libnvrtc.so.MAJOR. Its machine code for any source is the first
+// bytes of an ELF file. It knows the architectures NEWEST and NEWEST - 10. With
+// FAKE_NVRTC_FAIL in the environment every compilation fails.
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,13 +1,13 @@
-//! Every instruction set's path against the format's formula and the scalar path.
+//! Every backend against the format's formula and the scalar backend.
 
-use gfpq::quant::arch::{self, Path, Scale};
+use gfpq::quant::arch::{self, Backend, Scale};
 use gfpq::quant::{Bits as Width, Element, Tensor, formula};
 
 use crate::Bits;
 
 const WIDTHS: [Width; 2] = [Width::Eight, Width::Sixteen];
 
-/// Types whose values are compared as bits.
+/// The element types, with their values as bit patterns to compare.
 trait Value: Element + std::fmt::Debug + Default {
     fn bits(self) -> u64;
 }
@@ -24,42 +24,44 @@ impl Value for f64 {
     }
 }
 
-/// In place and out of place, all of `data` and nothing beyond it.
-fn check<T: Value>(path: &Path, data: &[T], width: Width, delta: i32) {
+/// Compares a backend with the formula on `data`, in place and out of place.
+fn check<T: Value>(backend: &Backend, data: &[T], width: Width, delta: i32) {
     let scale = Scale::new(width, delta);
     let mut out_of_place = vec![T::default(); data.len()];
-    path.apply(&mut Tensor::into(data, &mut out_of_place), &scale);
+    backend.apply(&mut Tensor::into(data, &mut out_of_place), &scale);
     let mut in_place = data.to_vec();
-    path.apply(&mut Tensor::in_place(&mut in_place), &scale);
+    backend.apply(&mut Tensor::in_place(&mut in_place), &scale);
+
     for (i, &x) in data.iter().enumerate() {
         let expected = formula::quantise_value(x, width, delta);
-        let name = path.name();
+        let name = backend.name();
         let at = format!("{name} {width:?} delta {delta} value {i} of {}: {x:?}", data.len());
         assert_eq!(out_of_place[i].bits(), expected.bits(), "{at}: {:?}, not {expected:?}", out_of_place[i]);
         assert_eq!(in_place[i].bits(), expected.bits(), "{at}: {:?} in place, not {expected:?}", in_place[i]);
     }
 }
 
+/// Checks every length up to 70 at several alignments.
 fn all_lengths<T: Value>(random: &mut Bits) {
-    for path in arch::paths() {
+    for backend in arch::backends() {
         for len in 0..=70 {
-            // A tensor begins anywhere, and what surrounds it is somebody else's.
+            // At several alignments within a larger buffer, whose other values must stay unchanged.
             for offset in [0, 1, 3] {
                 let width = WIDTHS[random.below(2) as usize];
                 let tensor: Vec<T> = random.tensor(len).into_iter().map(T::from_f64).collect();
                 let delta = gfpq::quant::delta_of(&tensor, width);
-                check(path, &tensor, width, delta);
+                check(backend, &tensor, width, delta);
 
                 let mut wider: Vec<T> = random.tensor(len + 8).into_iter().map(T::from_f64).collect();
                 let before = wider.clone();
                 wider[offset..offset + len].copy_from_slice(&tensor);
-                path.apply(&mut Tensor::in_place(&mut wider[offset..offset + len]), &Scale::new(width, delta));
+                backend.apply(&mut Tensor::in_place(&mut wider[offset..offset + len]), &Scale::new(width, delta));
                 for (i, (x, y)) in before.iter().zip(&wider).enumerate() {
                     let expected = match i.checked_sub(offset) {
                         Some(i) if i < len => formula::quantise_value(tensor[i], width, delta),
                         _ => *x,
                     };
-                    assert_eq!(y.bits(), expected.bits(), "{} at {i}, offset {offset}", path.name());
+                    assert_eq!(y.bits(), expected.bits(), "{} at {i}, offset {offset}", backend.name());
                 }
             }
         }
@@ -67,13 +69,14 @@ fn all_lengths<T: Value>(random: &mut Bits) {
 }
 
 #[test]
-fn every_length_and_alignment() {
+fn every_length_and_alignment_follows_the_formula() {
     all_lengths::<f32>(&mut Bits(11));
     all_lengths::<f64>(&mut Bits(12));
 }
 
+/// Checks `max_abs` at every length up to 300, with some values replaced by `specials`.
 fn all_ranges<T: Value>(random: &mut Bits, specials: &[f64]) {
-    for path in arch::paths() {
+    for backend in arch::backends() {
         for len in 0..=300 {
             let mut data: Vec<T> = random.tensor(len).into_iter().map(T::from_f64).collect();
             for &special in specials {
@@ -83,13 +86,13 @@ fn all_ranges<T: Value>(random: &mut Bits, specials: &[f64]) {
             }
             let magnitudes = data.iter().map(|x| x.to_f64().abs());
             let expected = magnitudes.filter(|a| !a.is_nan()).fold(0.0, f64::max);
-            assert_eq!(path.max_abs(&data).to_f64(), expected, "{} {data:?}", path.name());
+            assert_eq!(backend.max_abs(&data).to_f64(), expected, "{} {data:?}", backend.name());
         }
     }
 }
 
 #[test]
-fn ranges_pass_over_nan() {
+fn ranges_ignore_nan() {
     let specials = [f64::NAN, -f64::NAN, 1e300, -1e300, 1e-310, f64::INFINITY, f64::NEG_INFINITY, -0.0];
     all_ranges::<f32>(&mut Bits(13), &specials[..5]);
     all_ranges::<f64>(&mut Bits(14), &specials[..5]);
@@ -98,8 +101,8 @@ fn ranges_pass_over_nan() {
 }
 
 #[test]
-fn both_sides_of_every_threshold() {
-    for path in arch::paths() {
+fn both_sides_of_every_threshold_follow_the_formula() {
+    for backend in arch::backends() {
         for width in WIDTHS {
             let format = width.format();
             let (steps, limit) = (format.steps(), format.delta_limit);
@@ -119,16 +122,16 @@ fn both_sides_of_every_threshold() {
                         }
                     }
                 }
-                check(path, &single, width, delta);
-                check(path, &double, width, delta);
+                check(backend, &single, width, delta);
+                check(backend, &double, width, delta);
             }
         }
     }
 }
 
 #[test]
-fn both_sides_of_every_limit() {
-    for path in arch::paths() {
+fn both_sides_of_every_limit_follow_the_formula() {
+    for backend in arch::backends() {
         for width in WIDTHS {
             let format = width.format();
             let limit = format.delta_limit;
@@ -148,43 +151,43 @@ fn both_sides_of_every_limit() {
                         }
                     }
                 }
-                check(path, &single, width, delta);
-                check(path, &double, width, delta);
+                check(backend, &single, width, delta);
+                check(backend, &double, width, delta);
             }
         }
     }
 }
 
-/// Every mantissa there is, at both signs: the thresholds leave nowhere to hide.
-fn mantissas(path: &Path, width: Width) {
+/// Compares a backend with the scalar one on all 2^23 mantissas of one octave, with both signs. The thresholds are the
+/// same in every octave, so that this covers each of them.
+fn mantissas(backend: &Backend, width: Width) {
     let delta = -5 * width.format().steps() + 3;
     let scale = Scale::new(width, delta);
-    let scalar = arch::paths().last().unwrap();
+    let scalar = arch::backends().last().unwrap();
     for sign in [0, 1 << 31] {
         let data: Vec<f32> = (0..1 << 23).map(|m| f32::from_bits(sign | 0x3f80_0000 | m)).collect();
         let (mut ours, mut theirs) = (data.clone(), data);
-        path.apply(&mut Tensor::in_place(&mut ours), &scale);
+        backend.apply(&mut Tensor::in_place(&mut ours), &scale);
         scalar.apply(&mut Tensor::in_place(&mut theirs), &scale);
         let differs = ours.iter().zip(&theirs).position(|(a, b)| a.to_bits() != b.to_bits());
-        assert_eq!(differs, None, "{} {width:?} sign {sign:x}", path.name());
+        assert_eq!(differs, None, "{} {width:?} sign {sign:x}", backend.name());
     }
 }
 
 #[test]
-fn every_mantissa() {
-    for path in arch::paths() {
+fn every_mantissa_agrees_with_scalar() {
+    for backend in arch::backends() {
         for width in WIDTHS {
-            mantissas(path, width);
+            mantissas(backend, width);
         }
     }
 }
 
-/// Every float32 there is.
 #[test]
 #[ignore = "takes minutes: cargo test --release --test quant every_float32 -- --ignored --nocapture"]
-fn every_float32() {
+fn every_float32_agrees_with_scalar() {
     const BLOCK: usize = 1 << 20;
-    let scalar = arch::paths().last().unwrap();
+    let scalar = arch::backends().last().unwrap();
     for width in WIDTHS {
         let format = width.format();
         let limit = format.delta_limit;
@@ -196,10 +199,10 @@ fn every_float32() {
             for block in 0..1u32 << 12 {
                 let data: Vec<f32> = (0..BLOCK as u32).map(|i| f32::from_bits(block << 20 | i)).collect();
                 scalar.apply(&mut Tensor::into(&data, &mut theirs), &scale);
-                for path in arch::paths() {
-                    path.apply(&mut Tensor::into(&data, &mut ours), &scale);
+                for backend in arch::backends() {
+                    backend.apply(&mut Tensor::into(&data, &mut ours), &scale);
                     let differs = ours.iter().zip(&theirs).position(|(a, b)| a.to_bits() != b.to_bits());
-                    assert_eq!(differs, None, "{} {width:?} delta {delta} block {block:x}", path.name());
+                    assert_eq!(differs, None, "{} {width:?} delta {delta} block {block:x}", backend.name());
                 }
             }
             println!("{width:?} delta {delta}: all float32 agree, {:.0} s", start.elapsed().as_secs_f64());

@@ -1,62 +1,13 @@
-// A driver, libcuda.so.1, whose two GPUs are the CPU. Work on a stream waits in
-// a queue until something waits for it, as late as a GPU may do it.
-//
-// FAKE_CUDA_LOG names a file that gets a line for each call of interest, and
-// FAKE_CUDA_FAIL is a list such as "cuInit=100,ptx=222": calls, or kinds of
-// image, and the result codes that they shall have.
-#include <stdint.h>
+// A driver, libcuda.so.1, whose two GPUs are the CPU. Work on a stream is queued
+// until something waits for it, which is as late as a GPU may do it.
+#include "driver.hpp"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <map>
-#include <mutex>
-#include <string>
-
-#include "cuda_on_host.hpp"
-#include "quantise.cu"
-
-namespace {
-
-typedef int CUresult;
-typedef int CUdevice;
-typedef struct Context* CUcontext;
-typedef struct Function* CUfunction;
-typedef uint64_t CUdeviceptr;
-typedef void* CUstream;
-typedef struct Event* CUevent;
-
-// A context that is reset has another life.
-struct Context {
-  int device;
-  int life;
-};
-
-struct Function {
-  std::string name;
-  CUcontext context;
-  int life;
-};
-
-struct Event {
-  CUcontext context;
-  int life;
-  size_t after;
-};
-
-struct Block {
-  size_t size;
-  int kind;
-  int device;
-};
-
-const int kGpus = 2;
-const int kInvalidValue = 1;
-const int kInvalidContext = 201;
-const int kInvalidHandle = 400;
-const int kNotFound = 500;
-const int kNotReady = 600;
+namespace fake {
 
 Context primaries[kGpus] = {{0, 0}, {1, 0}};
 thread_local std::vector<CUcontext> stack;
@@ -95,6 +46,12 @@ CUcontext Current() {
   return stack.empty() ? NULL : stack.back();
 }
 
+}  // namespace fake
+
+namespace {
+
+using namespace fake;  // NOLINT
+
 CUdeviceptr Allocate(size_t size, int kind, int device) {
   const CUdeviceptr address =
       reinterpret_cast<CUdeviceptr>(aligned_alloc(256, (size + 255) / 256 * 256));
@@ -102,39 +59,7 @@ CUdeviceptr Allocate(size_t size, int kind, int device) {
   return address;
 }
 
-template <typename T>
-T Get(void** parameters, int i) {
-  T value;
-  memcpy(&value, parameters[i], sizeof(value));
-  return value;
-}
-
-template <typename T>
-std::function<void()> Range(void (*kernel)(const T*, gfpq::u64, int, T*,
-    gfpq::Scratch*), void** p) {
-  return std::bind(kernel, Get<const T*>(p, 0), Get<gfpq::u64>(p, 1),
-      Get<int>(p, 2), Get<T*>(p, 3), Get<gfpq::Scratch*>(p, 4));
-}
-
-template <typename T>
-std::function<void()> Apply(void (*kernel)(const T*, T*, gfpq::u64, int,
-    const gfpq::Scratch*, gfpq::u32*), void** p) {
-  return std::bind(kernel, Get<const T*>(p, 0), Get<T*>(p, 1),
-      Get<gfpq::u64>(p, 2), Get<int>(p, 3), Get<const gfpq::Scratch*>(p, 4),
-      Get<gfpq::u32*>(p, 5));
-}
-
-std::function<void()> Bind(const std::string& name, void** p) {
-#define FAKE_BIND(kernel) \
-  if (name == "gfpq_range_" #kernel) return Range(gfpq_range_##kernel, p); \
-  if (name == "gfpq_apply_" #kernel) return Apply(gfpq_apply_##kernel, p);
-  FAKE_BIND(float_8)
-  FAKE_BIND(float_16)
-  FAKE_BIND(double_8)
-  FAKE_BIND(double_16)
-  return std::function<void()>();
-}
-
+// Does all work that waits.
 void Drain() {
   std::vector<std::function<void()> > work;
   work.swap(queue);
@@ -144,14 +69,6 @@ void Drain() {
 }
 
 }  // namespace
-
-#define FAKE_BEGIN(name) \
-  std::lock_guard<std::recursive_mutex> lock(mutex); \
-  if (const int code = Injected(#name)) return code;
-
-#define FAKE_IN_CONTEXT(name) \
-  FAKE_BEGIN(name) \
-  if (Current() == NULL) return kInvalidContext;
 
 extern "C" {
 
@@ -257,21 +174,6 @@ CUresult cuPointerGetAttributes(unsigned int count, int* attributes,
   return 0;
 }
 
-CUresult cuModuleLoadData(CUcontext* module, const void* image) {
-  FAKE_IN_CONTEXT(cuModuleLoadData)
-  const char* kind = memcmp(image, "\x7f" "ELF", 4) == 0 ? "machine" : "ptx";
-  Log("load %s on %d", kind, Current()->device);
-  *module = Current();
-  return Injected(kind);
-}
-
-CUresult cuModuleGetFunction(CUfunction* function, CUcontext module,
-    const char* name) {
-  FAKE_IN_CONTEXT(cuModuleGetFunction)
-  *function = new Function{name, module, module->life};
-  return 0;
-}
-
 CUresult cuMemAlloc_v2(CUdeviceptr* address, size_t size) {
   FAKE_IN_CONTEXT(cuMemAlloc)
   Log("allocate %zu on %d", size, Current()->device);
@@ -328,33 +230,8 @@ CUresult cuStreamSynchronize(CUstream stream) {
   return 0;
 }
 
-CUresult cuLaunchKernel(CUfunction function, unsigned int blocks,
-    unsigned int blocks_y, unsigned int blocks_z, unsigned int threads,
-    unsigned int threads_y, unsigned int threads_z, unsigned int shared,
-    CUstream stream, void** parameters, void** extra) {
-  FAKE_IN_CONTEXT(cuLaunchKernel)
-  if (function->context != Current() || blocks_y * blocks_z != 1 ||
-      threads_y * threads_z != 1 || shared != 0 || extra != NULL ||
-      threads != gfpq::kThreads) {
-    return kInvalidValue;
-  }
-  if (function->life != Current()->life) {
-    return kInvalidHandle;
-  }
-  const bool range = function->name.find("range") != std::string::npos;
-  Log("launch %s on %d, %u blocks, stream %p, source %p, destination %p, "
-      "count %llu", function->name.c_str(), Current()->device, blocks, stream,
-      Get<void*>(parameters, 0), range ? NULL : Get<void*>(parameters, 1),
-      Get<gfpq::u64>(parameters, range ? 1 : 2));
-  const std::function<void()> kernel = Bind(function->name, parameters);
-  if (!kernel) {
-    return kNotFound;
-  }
-  Enqueue(std::bind(host::Run, blocks, threads, kernel));
-  return 0;
-}
-
-// What programs call that have GPU memory of their own.
+// The calls below are made by programs with GPU memory of their own, not by the
+// library.
 
 CUresult cuDevicePrimaryCtxRelease_v2(CUdevice) {
   return 0;
@@ -414,7 +291,7 @@ CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t size,
   return 0;
 }
 
-// Null for a code that this driver does not know.
+// Sets the name to null for a code that this driver does not know.
 CUresult cuGetErrorName(CUresult code, const char** name) {
   static const std::map<CUresult, const char*> names = {
       {200, "CUDA_ERROR_INVALID_IMAGE"},
