@@ -10,7 +10,13 @@ use similar::TextDiff;
 ///
 /// # Errors
 /// Those of `out`.
-pub fn write_unified(out: &mut impl Write, old_name: &str, new_name: &str, old: &[u8], new: &[u8]) -> io::Result<()> {
+pub(crate) fn write_unified(
+    out: &mut impl Write,
+    old_name: &str,
+    new_name: &str,
+    old: &[u8],
+    new: &[u8],
+) -> io::Result<()> {
     let lines = |text| <[u8]>::split_inclusive(text, |&byte| byte == b'\n').collect::<Vec<_>>();
     let diff = TextDiff::from_slices(&lines(old), &lines(new));
     let mut unified = diff.unified_diff();

@@ -2,7 +2,8 @@
 //!
 //! Each folder is one capability. A folder uses only these others:
 //!
-//! - `cli`: `bench`, `caffemodel`, `cuda`, `patch`, `prototxt`, `quant`;
+//! - `cli`: `bench`, `caffemodel`, `cuda`, `diff`, `patch`, `prototxt`, `quant`;
+//! - `patch`: `diff`;
 //! - `caffemodel`: `prototxt`, `quant`;
 //! - `ffi`: `cuda`, `quant`;
 //! - `prototxt`, `bench` and `cuda`: `quant`.
@@ -12,6 +13,7 @@ pub mod caffemodel;
 pub mod cli;
 pub mod cuda;
 mod diff;
+#[expect(unreachable_pub, reason = "cxx makes public all that a bridge declares")]
 pub mod ffi;
 pub mod patch;
 pub mod prototxt;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::quant::parallel::{part_len, share};
 
 /// Reads all of `data`. Returns a sum, so that the compiler does not remove the reads.
-pub fn read<T: Sync>(data: &[T]) -> u64 {
+pub(super) fn read<T: Sync>(data: &[T]) -> u64 {
     let words = words(data);
     let Some(len) = part_len::<u64>(words.len()) else { return sum(words) };
     let total = AtomicU64::new(0);
@@ -15,7 +15,7 @@ pub fn read<T: Sync>(data: &[T]) -> u64 {
 }
 
 /// Rewrites all of `data` with other values.
-pub fn rewrite<T: Send>(data: &mut [T]) {
+pub(super) fn rewrite<T: Send>(data: &mut [T]) {
     // SAFETY: as in `words`; a float with its lowest mantissa bit flipped is still a valid float.
     let words = unsafe { data.align_to_mut::<u64>().1 };
     match part_len::<u64>(words.len()) {

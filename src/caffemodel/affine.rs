@@ -9,7 +9,7 @@ use crate::prototxt::net::Net;
 
 /// `y = factor x + offset`, with a factor and an offset for each channel.
 #[derive(Clone, Debug)]
-pub struct ChannelMap {
+pub(super) struct ChannelMap {
     /// The factors, by channel.
     pub factor: Vec<f64>,
     /// The offsets, by channel.
@@ -20,7 +20,7 @@ pub struct ChannelMap {
 
 impl ChannelMap {
     /// The composition: this map, followed by `next`.
-    pub fn then(mut self, next: &ChannelMap) -> ChannelMap {
+    pub(super) fn then(mut self, next: &ChannelMap) -> ChannelMap {
         self.is_trained &= next.is_trained;
         for (channel, (factor, offset)) in next.factor.iter().zip(&next.offset).enumerate() {
             self.factor[channel] *= factor;
@@ -30,7 +30,7 @@ impl ChannelMap {
     }
 
     /// The factors, rounded to the precision of these weights.
-    pub fn factors_for(&self, weights: &Values) -> Vec<f64> {
+    pub(super) fn factors_for(&self, weights: &Values) -> Vec<f64> {
         match weights {
             Values::F32(_) => self.factor.iter().map(|&factor| f64::from(factor as f32)).collect(),
             Values::F64(_) => self.factor.clone(),
@@ -41,7 +41,7 @@ impl ChannelMap {
 /// Which weights belong to which output channel. Seen as (groups, outer, channels of a group, inner), a blob of weights
 /// is a sequence of runs of `inner` consecutive weights that belong to the same channel.
 #[derive(Clone, Copy, Debug)]
-pub struct ChannelRuns {
+pub(super) struct ChannelRuns {
     /// The number of weights in a run.
     pub length: usize,
     /// The number of runs in a group.
@@ -52,7 +52,7 @@ pub struct ChannelRuns {
 
 impl ChannelRuns {
     /// The runs of a blob of `count` weights whose `shape` has passed [`channels`].
-    pub fn new(layout: Layout, shape: &[usize], count: usize, channels: usize) -> ChannelRuns {
+    pub(super) fn new(layout: Layout, shape: &[usize], count: usize, channels: usize) -> ChannelRuns {
         let (groups, channels_per_group, length) = match layout {
             Layout::Outermost => (1, channels, count / channels),
             Layout::Innermost => (1, channels, 1),
@@ -62,13 +62,13 @@ impl ChannelRuns {
     }
 
     /// The output channel of the run with this index.
-    pub fn channel(self, run: usize) -> usize {
+    pub(super) fn channel(self, run: usize) -> usize {
         run / self.runs_per_group * self.channels_per_group + run % self.channels_per_group
     }
 }
 
 /// The index of the model's only layer with this name and blobs; an error says why there is not exactly one.
-pub fn unique_layer(model: &Model, name: &BString) -> Result<usize, String> {
+pub(super) fn unique_layer(model: &Model, name: &BString) -> Result<usize, String> {
     let mut matching = model.with_blobs(name);
     match (matching.next(), matching.next()) {
         (Some(model_layer), None) => Ok(model_layer),
@@ -78,7 +78,12 @@ pub fn unique_layer(model: &Model, name: &BString) -> Result<usize, String> {
 }
 
 /// The maps of the chain's stages up to the first stage that cannot be folded, and the reason why it cannot.
-pub fn foldable_maps(model: &Model, net: &Net, chain: &Chain, model_layer: usize) -> (Vec<ChannelMap>, Option<String>) {
+pub(super) fn foldable_maps(
+    model: &Model,
+    net: &Net,
+    chain: &Chain,
+    model_layer: usize,
+) -> (Vec<ChannelMap>, Option<String>) {
     let channels = match channels(model, chain, model_layer) {
         Ok(channels) => channels,
         Err(reason) => return (Vec::new(), Some(reason)),
@@ -105,7 +110,7 @@ pub fn foldable_maps(model: &Model, net: &Net, chain: &Chain, model_layer: usize
 }
 
 /// The number of the layer's output channels; an error says where its blobs do not fit the net.
-pub fn channels(model: &Model, chain: &Chain, model_layer: usize) -> Result<usize, String> {
+pub(super) fn channels(model: &Model, chain: &Chain, model_layer: usize) -> Result<usize, String> {
     let layer = &model.layers()[model_layer];
     let name = &layer.name;
     let blobs = layer.blobs.len();

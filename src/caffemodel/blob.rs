@@ -6,13 +6,13 @@ use super::wire::{self, Field, Fields, Value};
 
 /// Field numbers of BlobProto.
 mod field {
-    pub const NUM: u32 = 1;
-    pub const WIDTH: u32 = 4;
-    pub const DATA: u32 = 5;
-    pub const SHAPE: u32 = 7;
-    pub const DOUBLE_DATA: u32 = 8;
+    pub(super) const NUM: u32 = 1;
+    pub(super) const WIDTH: u32 = 4;
+    pub(super) const DATA: u32 = 5;
+    pub(super) const SHAPE: u32 = 7;
+    pub(super) const DOUBLE_DATA: u32 = 8;
     /// BlobShape's only field.
-    pub const DIM: u32 = 1;
+    pub(super) const DIM: u32 = 1;
 }
 
 /// The number of values that are converted to bytes and written together.
@@ -123,7 +123,7 @@ fn write_chunks<T: Copy, const N: usize>(
 
 /// A BlobProto's shape, and the number of its values.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Header {
+pub(super) struct Header {
     /// The lengths of the axes, the outermost first; always four for a blob in the old format (num, channels, height,
     /// width).
     pub shape: Vec<usize>,
@@ -133,12 +133,12 @@ pub struct Header {
 
 impl Header {
     /// The number of values that the shape asks for; `None` if it overflows.
-    pub fn count(&self) -> Option<usize> {
+    pub(super) fn count(&self) -> Option<usize> {
         self.shape.iter().try_fold(1usize, |count, &length| count.checked_mul(length))
     }
 
     /// Reads a BlobProto without decoding its values; `None` if it is malformed.
-    pub fn read(message: &[u8]) -> Option<Header> {
+    pub(super) fn read(message: &[u8]) -> Option<Header> {
         let mut shape = Vec::new();
         let mut legacy: Option<[usize; 4]> = None;
         let (mut floats, mut doubles) = (0, 0);
@@ -190,7 +190,7 @@ fn count<const N: usize>(value: Value<'_>) -> Option<usize> {
 }
 
 /// Decodes the values of a message for which [`Header::read`] has counted `stored` of them.
-pub fn read_values(message: &[u8], stored: usize) -> Values {
+pub(super) fn read_values(message: &[u8], stored: usize) -> Values {
     let fields = |number| Fields::of(message).filter_map(Result::ok).filter(move |field| field.number == number);
     if fields(field::DOUBLE_DATA).next().is_some_and(|field| field.value != Value::Bytes(&[])) {
         let mut values = Vec::with_capacity(stored);
@@ -212,7 +212,7 @@ pub fn read_values(message: &[u8], stored: usize) -> Values {
 }
 
 /// The start of a new BlobProto of this shape: all but the values, which [`Values::write_to`] writes after it.
-pub fn new_prefix(shape: &[usize], values: &Values) -> Vec<u8> {
+pub(super) fn new_prefix(shape: &[usize], values: &Values) -> Vec<u8> {
     let lengths = wire::pack_varints(shape.iter().map(|&length| length as u64));
     let shape = wire::bytes_field(field::SHAPE, &wire::bytes_field(field::DIM, &lengths));
     [shape, values.field_header()].concat()
@@ -220,7 +220,7 @@ pub fn new_prefix(shape: &[usize], values: &Values) -> Vec<u8> {
 
 /// The start of a BlobProto that gets other values: all its other fields, and the key and length of the values, which
 /// [`Values::write_to`] writes after it.
-pub fn replaced_prefix(message: &[u8], values: &Values) -> Vec<u8> {
+pub(super) fn replaced_prefix(message: &[u8], values: &Values) -> Vec<u8> {
     let mut bytes = Vec::new();
     let kept = Fields::of(message)
         .filter_map(Result::ok)

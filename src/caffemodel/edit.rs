@@ -113,7 +113,8 @@ impl<'m> ModelEdits<'m> {
     /// The edited model's bytes.
     pub fn to_vec(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.model.as_bytes().len());
-        self.write_to(&mut bytes).expect("writing to a vector cannot fail");
+        // Writing to a vector cannot fail.
+        let _ = self.write_to(&mut bytes);
         bytes
     }
 

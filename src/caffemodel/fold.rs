@@ -27,10 +27,10 @@ use crate::prototxt::net::Net;
 
 /// Field numbers of LayerParameter, to set `bias_term` in the model's own copy of a layer.
 mod field {
-    pub const CONVOLUTION_PARAM: u32 = 106;
-    pub const INNER_PRODUCT_PARAM: u32 = 117;
+    pub(super) const CONVOLUTION_PARAM: u32 = 106;
+    pub(super) const INNER_PRODUCT_PARAM: u32 = 117;
     /// The same number in ConvolutionParameter and InnerProductParameter.
-    pub const BIAS_TERM: u32 = 2;
+    pub(super) const BIAS_TERM: u32 = 2;
 }
 
 /// A layer into which others were folded.

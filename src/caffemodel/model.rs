@@ -12,28 +12,28 @@ use crate::prototxt::net::{Net, old_type_from_number};
 
 /// Field numbers of NetParameter.
 pub(super) mod net {
-    pub const NAME: u32 = 1;
-    pub const LAYERS: u32 = 2;
-    pub const LAYER: u32 = 100;
+    pub(crate) const NAME: u32 = 1;
+    pub(crate) const LAYERS: u32 = 2;
+    pub(crate) const LAYER: u32 = 100;
 }
 
 /// Field numbers of LayerParameter.
 pub(super) mod layer {
-    pub const NAME: u32 = 1;
-    pub const TYPE: u32 = 2;
-    pub const TOP: u32 = 4;
-    pub const BLOBS: u32 = 7;
+    pub(crate) const NAME: u32 = 1;
+    pub(crate) const TYPE: u32 = 2;
+    pub(crate) const TOP: u32 = 4;
+    pub(crate) const BLOBS: u32 = 7;
 }
 
 /// Field numbers of V1LayerParameter, and of the V0LayerParameter in its field `layer`.
 mod old {
-    pub const LAYER: u32 = 1;
-    pub const NAME: u32 = 4;
-    pub const TYPE: u32 = 5;
-    pub const BLOBS: u32 = 6;
-    pub const V0_NAME: u32 = 1;
-    pub const V0_TYPE: u32 = 2;
-    pub const V0_BLOBS: u32 = 50;
+    pub(super) const LAYER: u32 = 1;
+    pub(super) const NAME: u32 = 4;
+    pub(super) const TYPE: u32 = 5;
+    pub(super) const BLOBS: u32 = 6;
+    pub(super) const V0_NAME: u32 = 1;
+    pub(super) const V0_TYPE: u32 = 2;
+    pub(super) const V0_BLOBS: u32 = 50;
 }
 
 /// The number of bytes at a file's start that are inspected to detect a text file.

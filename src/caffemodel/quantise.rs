@@ -105,7 +105,7 @@ struct Factors {
 
 /// A warning if some of `layers`, whose weights are taken as stored, have BatchNorm or Scale layers to fold in: the NNIE
 /// compiler folds these before it quantises, so the chip will have other weights.
-pub fn fold_first_warning(found: &Chains, layers: impl IntoIterator<Item = usize>) -> Option<String> {
+pub(super) fn fold_first_warning(found: &Chains, layers: impl IntoIterator<Item = usize>) -> Option<String> {
     let names: Vec<String> = layers
         .into_iter()
         .filter(|&layer| found.chains.iter().any(|chain| chain.layer == layer))

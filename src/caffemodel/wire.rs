@@ -6,7 +6,7 @@ use prost::encoding::{self, DecodeContext, WireType};
 
 /// A field's value, by wire type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Value<'a> {
+pub(super) enum Value<'a> {
     Varint(u64),
     Fixed32([u8; 4]),
     Fixed64([u8; 8]),
@@ -18,7 +18,7 @@ pub enum Value<'a> {
 
 /// A field of a message.
 #[derive(Clone, Debug)]
-pub struct Field<'a> {
+pub(super) struct Field<'a> {
     pub number: u32,
     pub value: Value<'a>,
     /// The field's bytes in the message, including the key.
@@ -27,7 +27,7 @@ pub struct Field<'a> {
 
 impl Field<'_> {
     /// The range of a [`Value::Bytes`]'s content in the message, without key and length; empty for other values.
-    pub fn payload(&self) -> Range<usize> {
+    pub(super) fn payload(&self) -> Range<usize> {
         let length = if let Value::Bytes(bytes) = self.value { bytes.len() } else { 0 };
         self.range.end - length..self.range.end
     }
@@ -35,19 +35,19 @@ impl Field<'_> {
 
 /// The bytes cannot be read as the fields of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Malformed {
+pub(super) struct Malformed {
     /// The offset in the message at which the unreadable field starts.
     pub at: usize,
 }
 
 /// Iterates over a message's fields in their order; ends after the first error.
-pub struct Fields<'a> {
+pub(super) struct Fields<'a> {
     message: &'a [u8],
     at: usize,
 }
 
 impl<'a> Fields<'a> {
-    pub fn of(message: &'a [u8]) -> Fields<'a> {
+    pub(super) fn of(message: &'a [u8]) -> Fields<'a> {
         Fields { message, at: 0 }
     }
 
@@ -97,7 +97,7 @@ impl<'a> Iterator for Fields<'a> {
 }
 
 /// The key and length of a length-delimited field; the caller writes its `length` bytes of content.
-pub fn header(number: u32, length: usize) -> Vec<u8> {
+pub(super) fn header(number: u32, length: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(16);
     encoding::encode_key(number, WireType::LengthDelimited, &mut bytes);
     encoding::encode_varint(length as u64, &mut bytes);
@@ -105,12 +105,12 @@ pub fn header(number: u32, length: usize) -> Vec<u8> {
 }
 
 /// A length-delimited field with this content.
-pub fn bytes_field(number: u32, payload: &[u8]) -> Vec<u8> {
+pub(super) fn bytes_field(number: u32, payload: &[u8]) -> Vec<u8> {
     [header(number, payload.len()).as_slice(), payload].concat()
 }
 
 /// A varint field.
-pub fn varint_field(number: u32, value: u64) -> Vec<u8> {
+pub(super) fn varint_field(number: u32, value: u64) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(16);
     encoding::encode_key(number, WireType::Varint, &mut bytes);
     encoding::encode_varint(value, &mut bytes);
@@ -118,14 +118,14 @@ pub fn varint_field(number: u32, value: u64) -> Vec<u8> {
 }
 
 /// Encodes numbers as the content of a packed field.
-pub fn pack_varints(values: impl Iterator<Item = u64>) -> Vec<u8> {
+pub(super) fn pack_varints(values: impl Iterator<Item = u64>) -> Vec<u8> {
     let mut bytes = Vec::new();
     values.for_each(|value| encoding::encode_varint(value, &mut bytes));
     bytes
 }
 
 /// Decodes the content of a packed field; `None` if it is malformed.
-pub fn unpack_varints(mut bytes: &[u8]) -> Option<Vec<u64>> {
+pub(super) fn unpack_varints(mut bytes: &[u8]) -> Option<Vec<u64>> {
     let mut values = Vec::new();
     while !bytes.is_empty() {
         values.push(encoding::decode_varint(&mut bytes).ok()?);

@@ -8,7 +8,7 @@ use crate::bench::{self, Figure, Peer};
 use crate::quant::{Bits, arch};
 
 #[derive(clap::Args)]
-pub struct Arguments {
+pub(super) struct Arguments {
     /// Number of values in the tensor; may be given more than once [default: from 10 to 13,107,200]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     count: Vec<u32>,
@@ -24,7 +24,7 @@ pub struct Arguments {
     json: bool,
 }
 
-pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let mut counts: Vec<usize> = arguments.count.iter().map(|&count| count as usize).collect();
     if counts.is_empty() {
         counts = bench::COUNTS.into();

@@ -7,13 +7,13 @@ use crate::cuda::{self, Device, nvrtc::Nvrtc};
 use crate::quant::arch;
 
 #[derive(clap::Args)]
-pub struct Arguments {
+pub(super) struct Arguments {
     /// Print JSON.
     #[arg(long)]
     json: bool,
 }
 
-pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let version = env!("CARGO_PKG_VERSION");
     let path = arch::chosen().name();
     let cores = rayon::current_num_threads();

@@ -10,7 +10,7 @@ use anyhow::{Context, anyhow};
 use crate::prototxt::Document;
 
 /// Reads a file, or standard input for `-`.
-pub fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+pub(super) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     if is_standard(path) {
         let mut bytes = Vec::new();
         io::stdin().lock().read_to_end(&mut bytes).context("cannot read standard input")?;
@@ -20,7 +20,7 @@ pub fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
 }
 
 /// Reads and parses a prototxt, or standard input for `-`.
-pub fn read_document(path: &Path) -> anyhow::Result<Document> {
+pub(super) fn read_document(path: &Path) -> anyhow::Result<Document> {
     // No context is added: the parser's message names the file.
     Document::parse(read(path)?, &name(path)).map_err(|error| anyhow!(error))
 }
@@ -29,13 +29,13 @@ pub fn read_document(path: &Path) -> anyhow::Result<Document> {
 ///
 /// A file is replaced atomically and keeps its permissions: it is never missing or half written. For a symlink the file
 /// it points to is replaced. Something that is not a regular file, such as `/dev/null`, is opened and written to.
-pub fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+pub(super) fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     Staged::new(path, |out| out.write_all(bytes))?.commit()
 }
 
 /// A file's new content, written but not yet visible under its path. A command that writes several files stages them
 /// all before it commits the first, so that content that cannot be written leaves every file unchanged.
-pub struct Staged {
+pub(super) struct Staged {
     path: PathBuf,
     content: Content,
 }
@@ -50,13 +50,13 @@ enum Content {
 
 impl Staged {
     /// Stages what `write` writes as the new content of `path`.
-    pub fn new(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> anyhow::Result<Staged> {
+    pub(super) fn new(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> anyhow::Result<Staged> {
         let content = Content::stage(path, write).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(Staged { path: path.to_owned(), content })
     }
 
     /// Makes the staged content the file's content.
-    pub fn commit(self) -> anyhow::Result<()> {
+    pub(super) fn commit(self) -> anyhow::Result<()> {
         let failed = || format!("cannot write {}", self.path.display());
         match self.content {
             Content::TempFile { file, target } => {
@@ -131,7 +131,7 @@ fn parent_of(file: &Path) -> &Path {
 }
 
 /// Whether writing to both paths would write to the same regular file.
-pub fn is_same_file(a: &Path, b: &Path) -> bool {
+pub(super) fn is_same_file(a: &Path, b: &Path) -> bool {
     let absolute = |path: &Path| {
         let (target, _) = regular_file(path).ok()??;
         Some(fs::canonicalize(parent_of(&target)).ok()?.join(target.file_name()?))
@@ -140,11 +140,11 @@ pub fn is_same_file(a: &Path, b: &Path) -> bool {
 }
 
 /// The name of an input file in messages; `<stdin>` for `-`.
-pub fn name(path: &Path) -> String {
+pub(super) fn name(path: &Path) -> String {
     if is_standard(path) { "<stdin>".to_owned() } else { path.display().to_string() }
 }
 
 /// Whether the path stands for standard input or output.
-pub fn is_standard(path: &Path) -> bool {
+pub(super) fn is_standard(path: &Path) -> bool {
     path == Path::new("-")
 }

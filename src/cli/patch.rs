@@ -11,7 +11,7 @@ use clap::Subcommand;
 use crate::patch::{self, Library, Machine, Options, Outcome, Status, Tree};
 
 #[derive(clap::Args)]
-pub struct Arguments {
+pub(super) struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
@@ -88,7 +88,7 @@ fn default_libs() -> PathBuf {
     found.unwrap_or_else(|| folder.join("GFPQLibs"))
 }
 
-pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     match &arguments.command {
         Command::Apply { caffe_root, dry_run, args } => {
             let tree = Tree::open(caffe_root)?;

@@ -17,7 +17,7 @@ use crate::prototxt::{
 use crate::quant::Bits;
 
 #[derive(Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Add a Quant layer in front of every layer that the NNIE computes.
     AddQuant(Add),
     /// Remove every Quant layer: the result is the float net for the NNIE compiler.
@@ -58,7 +58,7 @@ struct Select {
 }
 
 #[derive(Args)]
-pub struct Add {
+pub(super) struct Add {
     #[command(flatten)]
     files: Files,
     #[command(flatten)]
@@ -73,7 +73,7 @@ pub struct Add {
 }
 
 #[derive(Args)]
-pub struct Check {
+pub(super) struct Check {
     /// The prototxt, `-` for standard input.
     #[arg(value_name = "IN")]
     input: PathBuf,
@@ -94,12 +94,12 @@ enum TargetArg {
 }
 
 #[derive(Args)]
-pub struct Strip {
+pub(super) struct Strip {
     #[command(flatten)]
     files: Files,
 }
 
-pub fn run(command: &Command) -> anyhow::Result<ExitCode> {
+pub(super) fn run(command: &Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::AddQuant(arguments) => add(arguments),
         Command::StripQuant(arguments) => strip(arguments),

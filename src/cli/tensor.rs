@@ -10,7 +10,7 @@ use super::io;
 use crate::quant::{Bits, Element, Mode, Param, quantise};
 
 #[derive(clap::Args)]
-pub struct Arguments {
+pub(super) struct Arguments {
     /// A .npy file of float32 or float64 values in any shape; `-` for standard input.
     input: PathBuf,
     /// The file to write the quantised array to, in the same type, shape and memory order; `-` for standard output.
@@ -27,7 +27,7 @@ pub struct Arguments {
     json: bool,
 }
 
-pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let (mode, mut param) = match &arguments.param {
         Some(hex) => (Mode::ApplyOnly, param_from_hex(hex)?),
         None => (Mode::Init, Param::default()),

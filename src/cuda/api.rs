@@ -19,8 +19,8 @@ use super::error::{Error, Result};
 macro_rules! functions {
     ($($name:ident($($type:ty),*);)*) => {
         /// The driver's functions that this program calls, under their names in cuda.h. CUDA 9 has all of them.
-        #[allow(non_snake_case)]
-        pub struct Api {
+        #[expect(non_snake_case, reason = "the names are cuda.h's")]
+        pub(super) struct Api {
             $(pub $name: unsafe extern "C" fn($($type),*) -> u32,)*
             /// Returns a context's number, unique within the process. `None` with drivers before CUDA 12.
             pub cuCtxGetId: Option<unsafe extern "C" fn(CUcontext, *mut u64) -> u32>,
@@ -81,7 +81,7 @@ functions! {
 }
 
 /// The driver, loaded and initialised by the first call that succeeds.
-pub fn start() -> Result<&'static Api> {
+pub(super) fn start() -> Result<&'static Api> {
     // Never unloaded: drivers do not support it.
     static LOADED: OnceLock<Api> = OnceLock::new();
     static STARTED: AtomicBool = AtomicBool::new(false);
@@ -125,7 +125,7 @@ fn advice(code: u32) -> &'static str {
 
 impl Api {
     /// Turns a result code into an error; `doing` says what failed.
-    pub fn check(&self, code: u32, doing: &'static str) -> Result<()> {
+    pub(super) fn check(&self, code: u32, doing: &'static str) -> Result<()> {
         match code {
             0 => Ok(()),
             code::OUT_OF_MEMORY => Err(Error::OutOfMemory),
@@ -137,7 +137,7 @@ impl Api {
     }
 
     /// The driver's name for a result code, such as `CUDA_ERROR_ILLEGAL_ADDRESS`.
-    pub fn name(&self, code: u32) -> String {
+    pub(super) fn name(&self, code: u32) -> String {
         match self.words(self.cuGetErrorName, code) {
             name if name.is_empty() => format!("error {code}"),
             name => name,
@@ -156,11 +156,11 @@ impl Api {
 }
 
 /// The result codes that this program distinguishes.
-pub mod code {
+pub(super) mod code {
     use super::CUresult;
 
     macro_rules! codes {
-        ($($name:ident = $code:ident;)*) => { $(pub const $name: u32 = CUresult::$code as u32;)* };
+        ($($name:ident = $code:ident;)*) => { $(pub(crate) const $name: u32 = CUresult::$code as u32;)* };
     }
 
     codes! {

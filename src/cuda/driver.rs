@@ -58,14 +58,14 @@ fn device(api: &Api, ordinal: i32) -> Result<Device> {
 }
 
 /// Ten times the GPU's compute capability: 90 for 9.0.
-pub fn architecture(api: &Api, device: CUdevice) -> Result<i32> {
+pub(super) fn architecture(api: &Api, device: CUdevice) -> Result<i32> {
     let major = attribute(api, device, CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
     let minor = attribute(api, device, CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
     Ok(10 * major + minor)
 }
 
 /// The number of the GPU's multiprocessors.
-pub fn multiprocessors(api: &Api, device: CUdevice) -> Result<i32> {
+pub(super) fn multiprocessors(api: &Api, device: CUdevice) -> Result<i32> {
     attribute(api, device, CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)
 }
 
@@ -77,7 +77,7 @@ fn attribute(api: &Api, device: CUdevice, attribute: CUdevice_attribute) -> Resu
 }
 
 /// The context that a call works in. It is current in this thread for as long as this value lives.
-pub struct Context {
+pub(super) struct Context {
     pub api: &'static Api,
     /// The driver's handle of the context.
     pub raw: CUcontext,
@@ -90,7 +90,7 @@ pub struct Context {
 impl Context {
     /// The thread's current context. If the thread has none, the primary context of the GPU that `pointer` is on
     /// becomes current, as the CUDA runtime would do, until the returned value is dropped.
-    pub fn current(pointer: u64) -> Result<Context> {
+    pub(super) fn current(pointer: u64) -> Result<Context> {
         let api = start()?;
         let mut raw = ptr::null_mut();
         // SAFETY: the pointer is to a handle.
@@ -114,7 +114,7 @@ impl Context {
     }
 
     /// Refuses a pointer that this context's kernels cannot use; `name` is the argument's name in the error.
-    pub fn check(&self, name: &'static str, pointer: u64) -> Result<()> {
+    pub(super) fn check(&self, name: &'static str, pointer: u64) -> Result<()> {
         match owner(self.api, pointer)? {
             Owner::Cpu => Err(Error::CpuPointer(name)),
             Owner::Gpu(device) if device != self.device => Err(Error::OtherGpu { name, device, current: self.device }),

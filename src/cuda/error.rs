@@ -72,4 +72,4 @@ pub enum Error {
 }
 
 /// A result with this module's [`Error`].
-pub type Result<T> = std::result::Result<T, Error>;
+pub(super) type Result<T> = std::result::Result<T, Error>;

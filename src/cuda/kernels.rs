@@ -22,7 +22,7 @@ pub const fn threads_and_tile() -> (u32, u64) {
 }
 
 /// The kernels of one context.
-pub struct Kernels {
+pub(super) struct Kernels {
     api: &'static Api,
     /// The kernels' handles by name. As numbers, because pointers are not Send; so for the handles below.
     functions: BTreeMap<String, usize>,
@@ -36,7 +36,7 @@ pub struct Kernels {
 
 impl Kernels {
     /// The context's kernels, loaded at the first call in that context.
-    pub fn of(context: &Context) -> Result<Arc<Kernels>> {
+    pub(super) fn of(context: &Context) -> Result<Arc<Kernels>> {
         type Loaded = BTreeMap<(usize, Option<u64>), Arc<Kernels>>;
         static LOADED: Mutex<Loaded> = Mutex::new(BTreeMap::new());
         let number = context_number(context);
@@ -90,12 +90,12 @@ impl Kernels {
     }
 
     /// The kernel of a pass ("range" or "apply") for an element type ("float" or "double") and bit width.
-    pub fn function(&self, pass: &str, element: &str, bits: Bits) -> CUfunction {
+    pub(super) fn function(&self, pass: &str, element: &str, bits: Bits) -> CUfunction {
         self.functions[&format!("gfpq_{pass}_{element}_{}", bits.number())] as CUfunction
     }
 
     /// The number of blocks for a tensor of so many bytes: one per tile, but no more than the GPU runs at a time.
-    pub fn grid(&self, bytes: u64) -> u32 {
+    pub(super) fn grid(&self, bytes: u64) -> u32 {
         let (_, tile) = threads_and_tile();
         bytes.div_ceil(tile).clamp(1, self.blocks) as u32
     }

@@ -142,6 +142,9 @@ impl Nvrtc {
     ///
     /// # Errors
     /// [`Error::Failed`], with the compiler's log.
+    ///
+    /// # Panics
+    /// If a text holds a zero byte.
     pub fn compile(&self, source: &str, headers: &[(&str, &str)], target: Target) -> Result<Vec<u8>, Error> {
         let c_string = |text: &str| CString::new(text).expect("a source without zero bytes");
         let source = c_string(source);

@@ -14,7 +14,7 @@ const SIZE: usize = 16;
 const DELTA: u64 = 12;
 
 /// A piece of scratch memory: a struct `Scratch` of quantise.cu in GPU memory.
-pub struct Scratch {
+pub(super) struct Scratch {
     memory: CUdeviceptr,
     /// The handle of an event, recorded behind the last kernels that use the piece.
     event: usize,
@@ -23,7 +23,7 @@ pub struct Scratch {
 }
 
 /// One context's pieces of scratch memory.
-pub struct Pool {
+pub(super) struct Pool {
     api: &'static Api,
     /// The pieces that no call has taken. Kernels of the last call that had one may still be queued or running.
     free: Mutex<Vec<Scratch>>,
@@ -31,12 +31,12 @@ pub struct Pool {
 
 impl Pool {
     /// An empty pool; pieces are allocated when needed.
-    pub fn new(api: &'static Api) -> Pool {
+    pub(super) fn new(api: &'static Api) -> Pool {
         Pool { api, free: Mutex::default() }
     }
 
     /// Takes a piece for kernels on this stream. They never wait for kernels of another stream that have yet to run.
-    pub fn take(&self, stream: CUstream) -> Result<Scratch> {
+    pub(super) fn take(&self, stream: CUstream) -> Result<Scratch> {
         let Some(scratch) = self.free_for(stream) else { return self.allocate(stream) };
         let event = scratch.event as CUevent;
         let flags = CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT as u32;
@@ -71,7 +71,7 @@ impl Pool {
     }
 
     /// Takes back a piece that kernels on this stream use.
-    pub fn give_back(&self, scratch: Scratch, stream: CUstream) -> Result<()> {
+    pub(super) fn give_back(&self, scratch: Scratch, stream: CUstream) -> Result<()> {
         // SAFETY: the event is of this context, and the stream is the caller's.
         self.api.check(unsafe { (self.api.cuEventRecord)(scratch.event as CUevent, stream) }, "recording an event")?;
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
@@ -80,7 +80,7 @@ impl Pool {
     }
 
     /// The delta that a range kernel on this stream has left in the piece. Waits for the stream.
-    pub fn delta(&self, scratch: &Scratch, stream: CUstream) -> Result<i32> {
+    pub(super) fn delta(&self, scratch: &Scratch, stream: CUstream) -> Result<i32> {
         let api = self.api;
         let mut delta = 0i32;
         let place = (&raw mut delta).cast();
@@ -95,7 +95,7 @@ impl Pool {
 
 impl Scratch {
     /// The address of the piece in GPU memory.
-    pub fn memory(&self) -> CUdeviceptr {
+    pub(super) fn memory(&self) -> CUdeviceptr {
         self.memory
     }
 }

@@ -8,8 +8,8 @@ use crate::quant::{Bits, Format};
 pub const KERNELS: &str = include_str!("../../kernels/quantise.cu");
 /// The kernels' arithmetic, a header that a host compiler can compile, too.
 pub const ARITHMETIC: &str = include_str!("../../kernels/gfpq.cuh");
-/// The kernels as PTX for the oldest GPUs, which every driver compiles for the GPU at hand. `scripts/build/ptx.sh` generates
-/// it.
+/// The kernels as PTX for the oldest GPUs, which every driver compiles for the GPU at hand.
+/// `scripts/build/ptx.sh` generates it.
 pub const PTX: &str = include_str!("../../kernels/quantise.ptx");
 
 /// The text of `gfpq_tables.cuh`, which [`ARITHMETIC`] includes: a struct for each bit width with its constants and

@@ -14,7 +14,7 @@ const NOT_SUPPORT: u32 = 0xffff_0011;
 
 /// Why a call fails.
 #[derive(Debug)]
-pub struct Refusal {
+pub(super) struct Refusal {
     /// The interface's return code.
     code: u32,
     /// One line that says what is wrong and what to do.
@@ -56,7 +56,7 @@ impl From<cuda::Error> for Refusal {
 }
 
 /// Runs `body` and turns a panic into an error.
-pub fn guarded<T>(body: impl FnOnce() -> Result<T, Refusal>) -> Result<T, Refusal> {
+pub(super) fn guarded<T>(body: impl FnOnce() -> Result<T, Refusal>) -> Result<T, Refusal> {
     // Unwind safe: what `body` borrows mutably is the caller's data, which after a panic may be half quantised but is
     // never invalid.
     match catch_unwind(AssertUnwindSafe(body)) {

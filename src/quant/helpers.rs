@@ -14,7 +14,7 @@ use std::thread::{self, Thread};
 
 /// Whether this process can use the thread pool. A pool's threads do not survive a fork, so a child forked from a
 /// process that has used the pool works alone.
-pub fn pool_is_usable() -> bool {
+pub(super) fn pool_is_usable() -> bool {
     // The PID of the process that built the pool, 0 before. Not a OnceLock: in a process forked while another thread
     // initialises it, the child would wait for ever.
     static OWNER: AtomicU32 = AtomicU32::new(0);
@@ -39,7 +39,7 @@ pub fn pool_is_usable() -> bool {
 ///
 /// # Panics
 /// When `work` panics, in this thread or in a helper.
-pub fn work(helpers: usize, work: &(dyn Fn(Side) + Sync)) {
+pub(super) fn work(helpers: usize, work: &(dyn Fn(Side) + Sync)) {
     let call = Arc::new(Call {
         // SAFETY: only the lifetime is erased. `help` dereferences `work` only while registered in `inside`, and
         // `Closing` keeps this call from returning until nobody is.
@@ -109,7 +109,7 @@ impl Drop for Closing<'_> {
 
 /// Which of the threads runs the work.
 #[derive(Clone, Copy, Debug)]
-pub enum Side {
+pub(super) enum Side {
     /// The thread that called [`work`].
     Caller,
     /// A thread of the pool.
@@ -117,11 +117,11 @@ pub enum Side {
 }
 
 /// Items to work on, which threads take one by one, in one round or in several.
-pub struct Tasks<T>(Vec<Mutex<T>>);
+pub(super) struct Tasks<T>(Vec<Mutex<T>>);
 
 /// The progress of one pass over all tasks.
 #[derive(Default)]
-pub struct Round {
+pub(super) struct Round {
     /// Number of attempts to take a task; all tasks are taken once it reaches their count.
     taken: AtomicUsize,
     /// Number of tasks taken by the caller and by helpers, indexed by [`Side`].
@@ -137,14 +137,14 @@ impl<T> FromIterator<T> for Tasks<T> {
 }
 
 impl<T> Tasks<T> {
-    pub fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.0.len()
     }
 
     /// Works on tasks until all are taken; other threads may still be working on theirs. The caller takes tasks from
     /// the front and helpers from the back, so that in the next round and in the next call each side finds its own
     /// tasks in its cache.
-    pub fn each(&self, round: &Round, side: Side, work: impl FnMut(&mut T)) {
+    pub(super) fn each(&self, round: &Round, side: Side, work: impl FnMut(&mut T)) {
         self.take(round, side, work, |nth| match side {
             Side::Caller => nth,
             Side::Helper => self.count() - 1 - nth,
@@ -154,7 +154,7 @@ impl<T> Tasks<T> {
     /// A second round, in the reverse order: each side goes from where the two met in the `first` round back to its
     /// end, since the tasks worked on last are still in the cache. A side that reaches its end continues from the other
     /// end.
-    pub fn each_back(&self, first: &Round, round: &Round, side: Side, work: impl FnMut(&mut T)) {
+    pub(super) fn each_back(&self, first: &Round, round: &Round, side: Side, work: impl FnMut(&mut T)) {
         let met = first.taken_by[Side::Caller as usize].load(Ordering::Relaxed);
         let count = self.count();
         self.take(round, side, work, |nth| match side {
@@ -181,7 +181,7 @@ impl<T> Tasks<T> {
     }
 
     /// Waits until all tasks are completed. To be called after [`Tasks::each`], when all are taken.
-    pub fn finish(&self, round: &Round) {
+    pub(super) fn finish(&self, round: &Round) {
         wait(|| round.done.load(Ordering::Acquire) >= self.count(), thread::yield_now);
     }
 }

@@ -20,20 +20,20 @@ const LONGEST: usize = 1 << 16;
 
 /// The number of values per part for a tensor of `len` values, or `None` if sharing does not pay. To wake a thread
 /// takes 5 to 30 microseconds depending on the machine's load, and up to 70 in a virtual machine.
-pub fn part_len<T>(len: usize) -> Option<usize> {
+pub(crate) fn part_len<T>(len: usize) -> Option<usize> {
     let bytes = len * size_of::<T>();
     let pays = bytes >= arch::chosen().worth_sharing && helpers::pool_is_usable();
     pays.then(|| (bytes / PARTS).clamp(SHORTEST, LONGEST) / size_of::<T>())
 }
 
 /// Runs `work` on each part, in this thread and in helpers.
-pub fn share<P: Send>(parts: impl Iterator<Item = P>, work: impl Fn(&mut P) + Sync) {
+pub(crate) fn share<P: Send>(parts: impl Iterator<Item = P>, work: impl Fn(&mut P) + Sync) {
     let (parts, round) = (Tasks::from_iter(parts), Round::default());
     helpers::work(parts.count() - 1, &|side| parts.each(&round, side, &work));
 }
 
 /// The largest magnitude in `data`, ignoring NaN.
-pub fn max_abs<T: Element>(data: &[T]) -> T {
+pub(crate) fn max_abs<T: Element>(data: &[T]) -> T {
     let backend = arch::chosen();
     let Some(len) = part_len::<T>(data.len()) else { return backend.max_abs(data) };
     let largest = Largest::new();
@@ -42,7 +42,7 @@ pub fn max_abs<T: Element>(data: &[T]) -> T {
 }
 
 /// Quantises with the scale `delta`.
-pub fn rewrite<T: Element>(mut tensor: Tensor<T>, bits: Bits, delta: i32) {
+pub(crate) fn rewrite<T: Element>(mut tensor: Tensor<T>, bits: Bits, delta: i32) {
     let rewrite = Rewrite::new(bits, delta);
     match part_len::<T>(tensor.source().len()) {
         None => rewrite.run(&mut tensor),
@@ -52,7 +52,7 @@ pub fn rewrite<T: Element>(mut tensor: Tensor<T>, bits: Bits, delta: i32) {
 
 /// [`max_abs`] and [`rewrite`], one after the other on each part while it is in the cache. Returns the source's largest
 /// magnitude.
-pub fn max_abs_and_rewrite<T: Element>(mut tensor: Tensor<T>, bits: Bits, delta: i32) -> T {
+pub(crate) fn max_abs_and_rewrite<T: Element>(mut tensor: Tensor<T>, bits: Bits, delta: i32) -> T {
     let (backend, rewrite) = (arch::chosen(), Rewrite::new(bits, delta));
     let largest = Largest::new();
     let both = |part: &mut Tensor<T>| {
@@ -67,7 +67,7 @@ pub fn max_abs_and_rewrite<T: Element>(mut tensor: Tensor<T>, bits: Bits, delta:
 }
 
 /// Quantises with the delta that `delta_for` returns for the largest magnitude. Returns that delta.
-pub fn quantise<T: Element>(mut tensor: Tensor<T>, bits: Bits, delta_for: impl Fn(T) -> i32 + Sync) -> i32 {
+pub(crate) fn quantise<T: Element>(mut tensor: Tensor<T>, bits: Bits, delta_for: impl Fn(T) -> i32 + Sync) -> i32 {
     let backend = arch::chosen();
     let Some(len) = part_len::<T>(tensor.source().len()) else {
         let delta = delta_for(backend.max_abs(tensor.source()));

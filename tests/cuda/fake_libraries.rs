@@ -48,13 +48,13 @@ fn fakes() -> &'static Path {
 }
 
 /// The value of LD_LIBRARY_PATH for folders of the fakes, given as names separated by spaces.
-pub fn library_path(names: &str) -> OsString {
+pub(crate) fn library_path(names: &str) -> OsString {
     env::join_paths(names.split(' ').filter(|name| !name.is_empty()).map(|name| fakes().join(name))).unwrap()
 }
 
 /// Runs a scenario in a child process with these folders of the fakes and environment variables. Returns the child's
 /// output and the fake driver's log.
-pub fn run(scenario: &str, folders: &str, variables: &[(&str, &str)]) -> (String, String) {
+pub(crate) fn run(scenario: &str, folders: &str, variables: &[(&str, &str)]) -> (String, String) {
     let log = tempfile::NamedTempFile::new().unwrap();
     let mut command = Command::new(env::current_exe().unwrap());
     command.args(["--exact", "child", "--ignored", "--nocapture"]);
@@ -69,18 +69,18 @@ pub fn run(scenario: &str, folders: &str, variables: &[(&str, &str)]) -> (String
 }
 
 /// The fake driver of this process, for tests to call directly.
-pub struct Fake {
+pub(crate) struct Fake {
     library: Library,
 }
 
 impl Fake {
-    pub fn load() -> Fake {
+    pub(crate) fn load() -> Fake {
         // SAFETY: the library is our own.
         Fake { library: unsafe { Library::new("libcuda.so.1") }.unwrap() }
     }
 
     /// The address of new memory on a GPU: pinned (kind 1) or the GPU's own (kind 2).
-    pub fn allocate(&self, bytes: usize, kind: i32, device: i32) -> u64 {
+    pub(crate) fn allocate(&self, bytes: usize, kind: i32, device: i32) -> u64 {
         // SAFETY: the type is the function's.
         unsafe {
             self.library.get::<unsafe extern "C" fn(usize, i32, i32) -> u64>(b"FakeAllocate").unwrap()(
@@ -90,7 +90,7 @@ impl Fake {
     }
 
     /// Makes the GPU's primary context current in this thread.
-    pub fn make_current(&self, device: i32) {
+    pub(crate) fn make_current(&self, device: i32) {
         let mut context = 0usize;
         // SAFETY: the types are the functions'.
         unsafe {
@@ -103,7 +103,7 @@ impl Fake {
     }
 
     /// The thread's current context, 0 for none.
-    pub fn current(&self) -> usize {
+    pub(crate) fn current(&self) -> usize {
         let mut context = 0usize;
         // SAFETY: the type is the function's.
         unsafe {
@@ -113,13 +113,13 @@ impl Fake {
     }
 
     /// Resets the GPU's primary context.
-    pub fn reset(&self, device: i32) {
+    pub(crate) fn reset(&self, device: i32) {
         // SAFETY: the type is the function's.
         unsafe { self.library.get::<unsafe extern "C" fn(i32)>(b"FakeReset").unwrap()(device) }
     }
 
     /// Waits for the stream.
-    pub fn synchronize(&self, stream: u64) {
+    pub(crate) fn synchronize(&self, stream: u64) {
         // SAFETY: the type is the function's.
         let code =
             unsafe { self.library.get::<unsafe extern "C" fn(u64) -> i32>(b"cuStreamSynchronize").unwrap()(stream) };
@@ -127,7 +127,7 @@ impl Fake {
     }
 
     /// New GPU memory with these values after `shift` others, followed by seven more. The other values are 7.
-    pub fn put<T: Value>(&self, values: &[T], shift: usize, device: i32) -> &'static mut [T] {
+    pub(crate) fn put<T: Value>(&self, values: &[T], shift: usize, device: i32) -> &'static mut [T] {
         let address = self.allocate((values.len() + shift + 7) * size_of::<T>(), 2, device);
         // SAFETY: the memory is just allocated and never freed; floats of any bits are valid, and all are written here.
         let block = unsafe { std::slice::from_raw_parts_mut(address as *mut T, values.len() + shift + 7) };

@@ -19,7 +19,7 @@ use crate::random::Bits;
 const STREAM: u64 = 0x5eed;
 
 /// Runs the scenario of this name. False if there is none.
-pub fn scenario(name: &str) -> bool {
+pub(crate) fn scenario(name: &str) -> bool {
     match name {
         "bits" => bits(),
         "range" => range(),

@@ -10,7 +10,7 @@ use gfpq::quant::{Bits as Width, Mode, Param};
 use crate::fake_libraries::{Fake, library_path, run};
 
 /// The scenario "refused": prints the outcome of one call.
-pub fn refused() {
+pub(crate) fn refused() {
     let folders = env::var("LD_LIBRARY_PATH").unwrap_or_default();
     let address = match env::split_paths(&folders).any(|folder| folder.join("libcuda.so.1").exists()) {
         true => Fake::load().allocate(64, 2, 0),

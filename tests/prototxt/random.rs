@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 
 /// A finite list of choices. When it is used up, every further choice is the first option.
-pub struct Choices<'a> {
+pub(crate) struct Choices<'a> {
     bytes: std::slice::Iter<'a, u8>,
 }
 
 impl<'a> Choices<'a> {
-    pub fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Choices { bytes: bytes.iter() }
     }
 
@@ -80,7 +80,7 @@ const ENDS: [&str; 8] = ["", "/x", "_hp", "_quant", " é", "'", "\"", "\\\n"];
 
 /// A random net. Caffe would accept about half of them. The others write over blobs that are read elsewhere, or read blobs
 /// that are missing in some phase; the program must handle them too.
-pub fn net(choices: &mut Choices<'_>) -> String {
+pub(crate) fn net(choices: &mut Choices<'_>) -> String {
     let is_sound = choices.below(2) == 0;
     let mut blobs = vec!["data".to_owned()];
     let mut read: HashSet<String> = HashSet::new();

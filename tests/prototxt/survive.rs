@@ -3,7 +3,7 @@
 use gfpq::prototxt::{Document, Field, Kind, Selection, Target, Weights, add_quant, check, strip_quant};
 
 /// No input makes a command panic or hang. A text that parses prints as it was read, and a changed text parses again.
-pub fn survive(bytes: &[u8]) {
+pub(crate) fn survive(bytes: &[u8]) {
     let Ok(document) = Document::parse(bytes, "any") else { return };
     assert_eq!(document.as_bytes(), bytes);
     assert_tiled(&document);
@@ -47,7 +47,7 @@ fn meaning(document: &Document) -> Vec<(usize, Vec<u8>, Vec<u8>)> {
 }
 
 /// Every byte of the source belongs to exactly one token or to the space between two tokens.
-pub fn assert_tiled(document: &Document) {
+pub(crate) fn assert_tiled(document: &Document) {
     let source = document.as_bytes();
     let mut open: Vec<Field<'_>> = document.root().children().collect();
     open.reverse();

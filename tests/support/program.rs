@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 /// Runs `gfpq` in `folder`, with `input` on its standard input, and waits for it to end.
-pub fn run(folder: &Path, arguments: &[&str], input: &[u8]) -> Output {
+pub(super) fn run(folder: &Path, arguments: &[&str], input: &[u8]) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_gfpq"))
         .args(arguments)
         .current_dir(folder)
@@ -20,6 +20,6 @@ pub fn run(folder: &Path, arguments: &[&str], input: &[u8]) -> Output {
 }
 
 /// What the program wrote to standard error.
-pub fn stderr(output: &Output) -> String {
+pub(super) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }

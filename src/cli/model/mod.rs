@@ -15,7 +15,7 @@ use crate::prototxt::Document;
 use crate::quant::Bits;
 
 #[derive(Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Show each layer's blobs: shapes, range of values, and the loss in 8 and 16 bit; for Quant layers the stored ranges.
     Info(Info),
     /// Fold BatchNorm and Scale layers into the weights of the layer before them, as the NNIE compiler does.
@@ -27,7 +27,7 @@ pub enum Command {
 }
 
 #[derive(Args)]
-pub struct Info {
+pub(super) struct Info {
     /// The model's file, `-` for standard input.
     #[arg(value_name = "CAFFEMODEL")]
     input: PathBuf,
@@ -48,7 +48,7 @@ struct Inputs {
 }
 
 #[derive(Args)]
-pub struct Fold {
+pub(super) struct Fold {
     #[command(flatten)]
     inputs: Inputs,
     /// The file to write the folded net to; `-` for standard output.
@@ -63,7 +63,7 @@ pub struct Fold {
 }
 
 #[derive(Args)]
-pub struct Quantize {
+pub(super) struct Quantize {
     #[command(flatten)]
     inputs: Inputs,
     /// The file to write the quantised weights to; `-` for standard output.
@@ -78,7 +78,7 @@ pub struct Quantize {
 }
 
 #[derive(Args)]
-pub struct Export {
+pub(super) struct Export {
     #[command(flatten)]
     inputs: Inputs,
     /// The file to write the ranges to, `-` for standard output.
@@ -98,7 +98,7 @@ enum Format {
     CalibrationTxt,
 }
 
-pub fn run(command: &Command) -> anyhow::Result<ExitCode> {
+pub(super) fn run(command: &Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Info(arguments) => show_info(arguments)?,
         Command::Fold(arguments) => fold_model(arguments)?,

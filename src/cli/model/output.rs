@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::caffemodel::{Folded, LayerInfo, Model, Parameters, QuantRange, QuantisedFit, QuantisedModel, Statistics};
 
-pub fn report_fold(name: &str, folded: &Folded<'_>) {
+pub(super) fn report_fold(name: &str, folded: &Folded<'_>) {
     let of_kind = |kind: &str| folded.layers.iter().flat_map(|layer| &layer.stages).filter(|(_, k)| k == kind).count();
     note!(
         "{name}: {} BatchNorm and {} Scale layers folded into {} layers, {} not folded",
@@ -21,7 +21,7 @@ pub fn report_fold(name: &str, folded: &Folded<'_>) {
     }
 }
 
-pub fn fold_json(folded: &Folded<'_>) -> Value {
+pub(super) fn fold_json(folded: &Folded<'_>) -> Value {
     let layers = folded.layers.iter().map(|layer| {
         let stages =
             layer.stages.iter().map(|(name, kind)| json!({ "name": name.to_string(), "type": kind.to_string() }));
@@ -39,14 +39,14 @@ pub fn fold_json(folded: &Folded<'_>) -> Value {
     json!({ "layers": layers.collect::<Vec<_>>(), "left": left.collect::<Vec<_>>() })
 }
 
-pub fn report_quantised(name: &str, quantised: &QuantisedModel<'_>) {
+pub(super) fn report_quantised(name: &str, quantised: &QuantisedModel<'_>) {
     let of = |bits: u32| quantised.layers.iter().filter(|layer| layer.bits.number() == bits).count();
     let folded = quantised.layers.iter().filter(|layer| layer.is_folded).count();
     let folded = if folded > 0 { format!("; {folded} with BatchNorm folded in") } else { String::new() };
     note!("{name}: weights of {} layers quantised in 8 bit and of {} layers in 16 bit{folded}", of(8), of(16));
 }
 
-pub fn quantise_json(quantised: &QuantisedModel<'_>) -> Value {
+pub(super) fn quantise_json(quantised: &QuantisedModel<'_>) -> Value {
     let layers = quantised.layers.iter().map(|layer| {
         json!({
             "name": layer.name.to_string(), "type": layer.kind.to_string(), "bits": layer.bits.number(),
@@ -56,7 +56,7 @@ pub fn quantise_json(quantised: &QuantisedModel<'_>) -> Value {
     json!({ "layers": layers.collect::<Vec<_>>(), "warnings": quantised.warnings })
 }
 
-pub fn info_json(model: &Model, layers: &[LayerInfo]) -> Value {
+pub(super) fn info_json(model: &Model, layers: &[LayerInfo]) -> Value {
     let fit_json = |fit: &QuantisedFit| {
         json!({
             "bits": fit.range.bits.number(), "delta": fit.range.delta, "smallest": fit.range.smallest(),
@@ -98,7 +98,7 @@ fn range_json(range: QuantRange) -> Value {
 }
 
 /// Prints one line for each blob; percentages are of all the blob's values.
-pub fn print_info(out: &mut impl Write, name: &str, model: &Model, layers: &[LayerInfo]) -> io::Result<()> {
+pub(super) fn print_info(out: &mut impl Write, name: &str, model: &Model, layers: &[LayerInfo]) -> io::Result<()> {
     let heads = [
         "layer",
         "type",
@@ -177,7 +177,7 @@ fn note(layer: &LayerInfo, index: usize) -> String {
     notes.join("; ")
 }
 
-pub fn parameters_json(model: &Model, found: &Parameters) -> Value {
+pub(super) fn parameters_json(model: &Model, found: &Parameters) -> Value {
     let strings = |names: &[bstr::BString]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
     let data = found.data.iter().map(|data| {
         json!({
@@ -198,7 +198,7 @@ pub fn parameters_json(model: &Model, found: &Parameters) -> Value {
 }
 
 /// The table of `--format calibration-txt`: one line for each blob, fields separated by tabs, `-` for unknown values.
-pub fn calibration(found: &Parameters) -> String {
+pub(super) fn calibration(found: &Parameters) -> String {
     let mut text = String::from(
         "# what, name, bits, largest magnitude of the chip's numbers, delta, and who computes with it:\n\
          # data is a blob and the NNIE layers that read it, weights are a layer and its type\n",

@@ -30,7 +30,7 @@ pub(super) enum Change {
 
 impl Change {
     /// The first layer that the change concerns, if it is a change to layers' order or blobs.
-    pub fn layer(&self) -> Option<usize> {
+    pub(super) fn layer(&self) -> Option<usize> {
         match self {
             Change::AddQuant { before, .. } | Change::MoveLayer { before, .. } => Some(*before),
             Change::Rewire { bottom, .. } => Some(bottom.0),
@@ -39,7 +39,7 @@ impl Change {
     }
 
     /// The Quant layer that the change adds, if it adds one.
-    pub fn into_added(self) -> Option<Added> {
+    pub(super) fn into_added(self) -> Option<Added> {
         match self {
             Change::AddQuant { quant, .. } => Some(quant),
             _ => None,

@@ -27,7 +27,7 @@ pub(super) struct Existing<'a> {
 }
 
 impl<'a> Existing<'a> {
-    pub fn of(net: &'a Net, wiring: &Wiring, document: &'a Document) -> Existing<'a> {
+    pub(super) fn of(net: &'a Net, wiring: &Wiring, document: &'a Document) -> Existing<'a> {
         let mut existing =
             Existing { net, document, shareable: HashMap::new(), first_reader: HashMap::new(), moved: HashMap::new() };
 
@@ -55,24 +55,24 @@ impl<'a> Existing<'a> {
     }
 
     /// The Quant layers that make what a bottom reads.
-    pub fn quants_of(&self, wire: &Wire) -> impl Iterator<Item = usize> {
+    pub(super) fn quants_of(&self, wire: &Wire) -> impl Iterator<Item = usize> {
         wire.sources.iter().filter_map(|source| source.producer.layer()).filter(|&layer| self.is_quant(layer))
     }
 
     /// Whether a Quant layer makes what a bottom reads, in some state at least. It may be switched off.
-    pub fn feeds(&self, wire: &Wire) -> bool {
+    pub(super) fn feeds(&self, wire: &Wire) -> bool {
         self.quants_of(wire).next().is_some()
     }
 
     /// The states in which something other than a Quant layer makes what a bottom reads.
-    pub fn float_states(&self, wire: &Wire) -> Option<StateSet> {
+    pub(super) fn float_states(&self, wire: &Wire) -> Option<StateSet> {
         let is_float = |source: &&Source| !source.producer.layer().is_some_and(|layer| self.is_quant(layer));
         wire.sources.iter().filter(is_float).map(|source| source.states.clone()).reduce(|a, b| a.or(&b))
     }
 
     /// The top of an existing Quant layer that can also feed a bottom: it reads the same versions in the same bit width. If
     /// it stands behind the bottom's layer, it is noted as one to move in front of it.
-    pub fn share(&mut self, wiring: &Wiring, at: Port, bits: Bits) -> Option<&'a BString> {
+    pub(super) fn share(&mut self, wiring: &Wiring, at: Port, bits: Bits) -> Option<&'a BString> {
         let net = self.net;
         let wire = wiring.wire(at.0, at.1);
         let candidates = self.alike(wire, bits).filter(|_| wire.missing.is_empty())?;
@@ -97,7 +97,7 @@ impl<'a> Existing<'a> {
 
     /// The name of an existing Quant layer that reads the same version in the same bit width and in a common state, but
     /// that a bottom cannot share.
-    pub fn unshared(&self, wiring: &Wiring, wire: &Wire, bits: Bits) -> Option<&'a BString> {
+    pub(super) fn unshared(&self, wiring: &Wiring, wire: &Wire, bits: Bits) -> Option<&'a BString> {
         let meets = |&&(quant, pair): &&Port| {
             let theirs = &wiring.wire(quant, pair).sources;
             let first = &wire.sources[0];
@@ -108,7 +108,7 @@ impl<'a> Existing<'a> {
     }
 
     /// The Quant layers to move, each with the reader in front of which it must stand.
-    pub fn into_moved(self) -> HashMap<usize, Port> {
+    pub(super) fn into_moved(self) -> HashMap<usize, Port> {
         self.moved
     }
 

@@ -44,7 +44,7 @@ pub(super) struct LayerText {
 
 impl LayerText {
     /// The style of `layer`.
-    pub fn like(document: &Document, layer: Field<'_>) -> LayerText {
+    pub(super) fn like(document: &Document, layer: Field<'_>) -> LayerText {
         let source = document.as_bytes();
 
         let is_item = layer.name().is_empty();
@@ -83,7 +83,7 @@ impl LayerText {
     }
 
     /// The text of a Quant layer to insert at `place`.
-    pub fn quant_layer(&self, place: &Place, quant: &Added) -> Vec<u8> {
+    pub(super) fn quant_layer(&self, place: &Place, quant: &Added) -> Vec<u8> {
         let between = match (&place.indent, &self.indent) {
             (Some(_), Some(inner)) => [self.eol, inner].concat(),
             _ => b" ".to_vec(),
@@ -128,7 +128,7 @@ impl LayerText {
     }
 
     /// The text of an existing layer, to insert at `place`.
-    pub fn moved_layer(&self, place: &Place, layer: Field<'_>) -> Vec<u8> {
+    pub(super) fn moved_layer(&self, place: &Place, layer: Field<'_>) -> Vec<u8> {
         let mut text = layer.text().to_vec();
         if self.is_item {
             text.push(b',');
@@ -137,14 +137,14 @@ impl LayerText {
     }
 
     /// The net's field that asks for quantised weights, to insert at `place`.
-    pub fn weight_quant_param(&self, place: &Place, bits: Bits, is_folded: bool) -> Vec<u8> {
+    pub(super) fn weight_quant_param(&self, place: &Place, bits: Bits, is_folded: bool) -> Vec<u8> {
         let mut text = Vec::new();
         self.quant_param(&mut text, "weight_quant_param", bits, is_folded);
         place.text(&text, self.eol)
     }
 
     /// A layer's field for the bit width of its weights, to insert at `place`; without `bits` they stay float.
-    pub fn layer_quant_param(&self, place: &Place, bits: Option<Bits>) -> Vec<u8> {
+    pub(super) fn layer_quant_param(&self, place: &Place, bits: Option<Bits>) -> Vec<u8> {
         let mut text = Vec::new();
         self.message(&mut text, "quant_param", |text| match bits {
             Some(bits) => self.number(text, "quant_bits", bits.number().into()),

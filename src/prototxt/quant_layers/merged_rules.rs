@@ -24,7 +24,7 @@ pub(super) struct MergedRules<'a> {
 
 impl<'a> MergedRules<'a> {
     /// The rules for one reader.
-    pub fn of(rules: &'a Rules, states: &StateSet) -> MergedRules<'a> {
+    pub(super) fn of(rules: &'a Rules, states: &StateSet) -> MergedRules<'a> {
         let mut merged = MergedRules {
             needed: states.clone(),
             widest: Some(rules),
@@ -38,12 +38,12 @@ impl<'a> MergedRules<'a> {
     }
 
     /// The states in which the Quant layer takes part.
-    pub fn states(&self) -> &StateSet {
+    pub(super) fn states(&self) -> &StateSet {
         &self.needed
     }
 
     /// Adds a reader. Returns false, and changes nothing, if no rules would admit exactly the states of all readers.
-    pub fn add(&mut self, net: &Net, rules: &'a Rules, states: &StateSet) -> bool {
+    pub(super) fn add(&mut self, net: &Net, rules: &'a Rules, states: &StateSet) -> bool {
         if self.known.contains(rules) {
             return true;
         }
@@ -62,7 +62,7 @@ impl<'a> MergedRules<'a> {
     }
 
     /// The merged rules, in their simplest form.
-    pub fn rules(&self, net: &Net) -> Rules {
+    pub(super) fn rules(&self, net: &Net) -> Rules {
         let simple = self.widest.cloned().or_else(|| whole_phases(&net.states, &self.needed));
         simple.unwrap_or_else(|| Rules { include: self.includes.clone().unwrap_or_default(), exclude: Vec::new() })
     }

@@ -31,11 +31,11 @@ pub(super) struct Lexer<'a> {
 pub(super) const BOM: &[u8] = b"\xef\xbb\xbf";
 
 impl<'a> Lexer<'a> {
-    pub fn new(source: &'a [u8]) -> Self {
+    pub(super) fn new(source: &'a [u8]) -> Self {
         Lexer { source, at: if source.starts_with(BOM) { BOM.len() } else { 0 } }
     }
 
-    pub fn next(&mut self) -> Result<Token, SyntaxError> {
+    pub(super) fn next(&mut self) -> Result<Token, SyntaxError> {
         self.skip_trivia();
         let start = self.at;
         let Some(&first) = self.source.get(start) else {

@@ -29,11 +29,11 @@ pub(super) struct Span {
 }
 
 impl Span {
-    pub fn new(start: usize, end: usize) -> Span {
+    pub(super) fn new(start: usize, end: usize) -> Span {
         Span { start: start as u32, end: end as u32 }
     }
 
-    pub fn range(self) -> Range<usize> {
+    pub(super) fn range(self) -> Range<usize> {
         self.start as usize..self.end as usize
     }
 }
@@ -55,7 +55,7 @@ pub(super) struct Node {
 
 impl Node {
     /// A node whose value has not been read yet.
-    pub fn pending(gap: usize, name: Span) -> Node {
+    pub(super) fn pending(gap: usize, name: Span) -> Node {
         let at = name.end as usize;
         Node { kind: Kind::Identifier, gap: gap as u32, name, value: Span::new(at, at), end: name.end, last: 0 }
     }

@@ -63,7 +63,7 @@ pub(crate) struct Place {
 
 impl Place {
     /// The place in front of `field` and of the comments on the lines directly above it, which belong to the field.
-    pub fn before(document: &Document, field: Field<'_>) -> Place {
+    pub(crate) fn before(document: &Document, field: Field<'_>) -> Place {
         let source = document.as_bytes();
         let start = field.range().start;
         let gap = Gap::of(source, field.gap());
@@ -78,7 +78,7 @@ impl Place {
     }
 
     /// The text to insert at this place, for a `field` without indentation and line end.
-    pub fn text(&self, field: &[u8], eol: &[u8]) -> Vec<u8> {
+    pub(crate) fn text(&self, field: &[u8], eol: &[u8]) -> Vec<u8> {
         match &self.indent {
             Some(indent) => {
                 let blank = if self.blank_after { eol } else { &[] };

@@ -4,7 +4,7 @@ use super::backend::{Backend, Passes};
 use super::scale::Scale;
 use crate::quant::format::AMBIGUOUS;
 
-pub static BACKEND: Backend = Backend {
+pub(super) static BACKEND: Backend = Backend {
     name: "scalar",
     worth_sharing: 1 << 17,
     f32: Passes { max_abs: max_abs_f32, apply: apply_f32 },
@@ -50,7 +50,7 @@ unsafe fn apply_f64(source: *const f64, destination: *mut f64, len: usize, scale
 
 /// Quantises and dequantises one value; the module documentation of `arch` follows an example through these lines.
 #[inline]
-pub fn value_f32(x: f32, scale: &Scale) -> f32 {
+pub(super) fn value_f32(x: f32, scale: &Scale) -> f32 {
     let format = scale.format;
     let magnitude = x.to_bits() & !(1 << 31);
     let sign = (x.to_bits() >> 31) as usize;
@@ -72,7 +72,7 @@ pub fn value_f32(x: f32, scale: &Scale) -> f32 {
 
 /// The same for float64, where the rounded log2 decides close to a threshold.
 #[inline]
-pub fn value_f64(x: f64, scale: &Scale) -> f64 {
+pub(super) fn value_f64(x: f64, scale: &Scale) -> f64 {
     let format = scale.format;
     let magnitude = x.to_bits() & !(1 << 63);
     let sign = (x.to_bits() >> 63) as usize;

@@ -21,7 +21,7 @@ const MANTISSA: u64 = (1 << 52) - 1;
 /// # Safety
 /// The processor has AVX2.
 #[target_feature(enable = "avx2")]
-pub unsafe fn max_abs(data: &[f64]) -> f64 {
+pub(super) unsafe fn max_abs(data: &[f64]) -> f64 {
     // As for float32.
     const RAISE: i64 = i64::MAX - ((EXPONENT as i64) << 32);
     let larger = |max: __m256i, x: __m256i| {
@@ -55,7 +55,7 @@ pub unsafe fn max_abs(data: &[f64]) -> f64 {
 /// # Safety
 /// The processor has AVX2, and the pointers are as [`Passes`](crate::quant::arch::Passes) demands.
 #[target_feature(enable = "avx2")]
-pub unsafe fn apply(source: *const f64, destination: *mut f64, len: usize, scale: &Scale) {
+pub(super) unsafe fn apply(source: *const f64, destination: *mut f64, len: usize, scale: &Scale) {
     // SAFETY: the caller's pointers are valid for `len` values.
     unsafe {
         match scale.format.bits {

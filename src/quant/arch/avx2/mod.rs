@@ -29,7 +29,7 @@ mod sweep;
 
 use super::backend::{Backend, Passes};
 
-pub static BACKEND: Backend = Backend {
+pub(super) static BACKEND: Backend = Backend {
     name: "avx2",
     worth_sharing: 256 << 10,
     f32: Passes { max_abs: single::max_abs, apply: single::apply },
@@ -37,6 +37,6 @@ pub static BACKEND: Backend = Backend {
 };
 
 /// Whether the processor has the instructions of this backend.
-pub fn available() -> bool {
+pub(super) fn available() -> bool {
     is_x86_feature_detected!("avx2")
 }

@@ -20,7 +20,7 @@ const ONE_OCTAVE: i32 = 1 << 23;
 /// # Safety
 /// The processor has AVX2.
 #[target_feature(enable = "avx2")]
-pub unsafe fn max_abs(data: &[f32]) -> f32 {
+pub(super) unsafe fn max_abs(data: &[f32]) -> f32 {
     // Added to magnitudes so that infinity becomes the largest integer and NaN overflows to a negative one.
     const RAISE: i32 = i32::MAX - EXPONENT;
     let larger = |max: __m256i, x: __m256i| {
@@ -54,7 +54,7 @@ pub unsafe fn max_abs(data: &[f32]) -> f32 {
 /// # Safety
 /// The processor has AVX2, and the pointers are as [`Passes`](crate::quant::arch::Passes) demands.
 #[target_feature(enable = "avx2")]
-pub unsafe fn apply(source: *const f32, destination: *mut f32, len: usize, scale: &Scale) {
+pub(super) unsafe fn apply(source: *const f32, destination: *mut f32, len: usize, scale: &Scale) {
     // SAFETY: the caller's pointers are valid for `len` values.
     unsafe {
         match scale.format.bits {

@@ -6,7 +6,7 @@ use std::mem::MaybeUninit;
 use crate::quant::arch::scale::Scale;
 
 /// What quantises one type to one bit width, a block of `LEN` values at a time and in two halves.
-pub trait Kernel {
+pub(super) trait Kernel {
     type Value: Copy + Default;
     /// What the first half hands to the second for one block.
     type Place;
@@ -51,7 +51,7 @@ const LINE: usize = 64;
 ///
 /// # Safety
 /// The processor has AVX2, and the pointers are as [`Passes`](crate::quant::arch::Passes) demands.
-pub unsafe fn sweep<K: Kernel>(source: *const K::Value, destination: *mut K::Value, len: usize, scale: &Scale) {
+pub(super) unsafe fn sweep<K: Kernel>(source: *const K::Value, destination: *mut K::Value, len: usize, scale: &Scale) {
     // Room for the blocks of a strip when they are shortest.
     const { assert!(8 <= K::LEN && K::LEN <= 32) };
     let mut places = [const { MaybeUninit::uninit() }; STRIP / 8];

@@ -19,7 +19,7 @@ const AND_OR: i32 = 0xea;
 /// # Safety
 /// The processor has AVX-512F.
 #[target_feature(enable = "avx512f")]
-pub unsafe fn max_abs(data: &[f64]) -> f64 {
+pub(super) unsafe fn max_abs(data: &[f64]) -> f64 {
     let infinity = _mm512_set1_epi64((EXPONENT as i64) << 32);
     let larger = |max: __m512i, x: __m512i| {
         let magnitude = _mm512_and_si512(x, _mm512_set1_epi64(i64::MAX));
@@ -50,7 +50,7 @@ pub unsafe fn max_abs(data: &[f64]) -> f64 {
 /// The processor has the backend's instructions, and the pointers are as [`Passes`](crate::quant::arch::Passes)
 /// demands.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vbmi")]
-pub unsafe fn apply(source: *const f64, destination: *mut f64, len: usize, scale: &Scale) {
+pub(super) unsafe fn apply(source: *const f64, destination: *mut f64, len: usize, scale: &Scale) {
     // SAFETY: the caller's pointers are valid for `len` values.
     unsafe {
         match scale.format.bits {

@@ -15,7 +15,7 @@ mod single;
 
 use super::backend::{Backend, Passes};
 
-pub static BACKEND: Backend = Backend {
+pub(super) static BACKEND: Backend = Backend {
     name: "avx512",
     worth_sharing: 256 << 10,
     f32: Passes { max_abs: single::max_abs, apply: single::apply },
@@ -23,7 +23,7 @@ pub static BACKEND: Backend = Backend {
 };
 
 /// Whether the processor has the instructions of this backend.
-pub fn available() -> bool {
+pub(super) fn available() -> bool {
     is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512dq")

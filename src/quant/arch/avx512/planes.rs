@@ -25,25 +25,26 @@ macro_rules! planes {
 }
 
 /// What is added to float32 magnitudes to raise them.
-pub const SHIFT: u32 = (1 << 23) - SIXTEEN.thresholds_f32[127];
+pub(super) const SHIFT: u32 = (1 << 23) - SIXTEEN.thresholds_f32[127];
 
 /// What is added to the upper halves of float64 magnitudes to raise them.
-pub const SHIFT_UPPER: u32 = (1 << 20) - (SIXTEEN.thresholds_f64[127] >> 32) as u32;
+pub(super) const SHIFT_UPPER: u32 = (1 << 20) - (SIXTEEN.thresholds_f64[127] >> 32) as u32;
 
 /// Entry j is threshold j, raised. Entry 127 is 0, the start of an octave, and thus always passed.
-pub static THRESHOLDS: Planes<3> = planes!(j < 127 => SIXTEEN.thresholds_f32[j] + SHIFT);
+pub(super) static THRESHOLDS: Planes<3> = planes!(j < 127 => SIXTEEN.thresholds_f32[j] + SHIFT);
 
 /// The same for the upper halves of float64.
-pub static THRESHOLDS_UPPER: Planes<3> = planes!(j < 127 => (SIXTEEN.thresholds_f64[j] >> 32) as u32 + SHIFT_UPPER);
+pub(super) static THRESHOLDS_UPPER: Planes<3> =
+    planes!(j < 127 => (SIXTEEN.thresholds_f64[j] >> 32) as u32 + SHIFT_UPPER);
 
 /// Entry j is the difference of the next octave's bits and value j's.
-pub static LACKS: Planes<3> = planes!(j < 128 => 0x4000_0000 - SIXTEEN.values_f32[j]);
+pub(super) static LACKS: Planes<3> = planes!(j < 128 => 0x4000_0000 - SIXTEEN.values_f32[j]);
 
 /// Entry j is the mantissa in the upper half of float64 value j.
-pub static VALUES_UPPER: Planes<3> = planes!(j < 128 => (SIXTEEN.values_f64[j] >> 32) as u32 & 0xf_ffff);
+pub(super) static VALUES_UPPER: Planes<3> = planes!(j < 128 => (SIXTEEN.values_f64[j] >> 32) as u32 & 0xf_ffff);
 
 /// Entry j is the lower half of float64 value j.
-pub static VALUES_LOWER: Planes<4> = planes!(j < 128 => SIXTEEN.values_f64[j] as u32);
+pub(super) static VALUES_LOWER: Planes<4> = planes!(j < 128 => SIXTEEN.values_f64[j] as u32);
 
 /// The coefficients, from the highest power, of a polynomial in the raised mantissa `1 <= x < 2`. It estimates the
 /// index of the last threshold passed to within half a step, plus 384 so that the result lies in the octave from 256 to
@@ -52,7 +53,7 @@ const POLYNOMIAL: [f32; 4] = [5.874_505, -70.944_49, 299.163_8, 384.0 - 234.581_
 
 /// A table of 128 entries. Plane p holds byte p of each entry.
 #[repr(align(64))]
-pub struct Planes<const BYTES: usize>([[u8; 128]; BYTES]);
+pub(super) struct Planes<const BYTES: usize>([[u8; 128]; BYTES]);
 
 impl<const BYTES: usize> Planes<BYTES> {
     /// Splits a table into planes. Bytes beyond the first `BYTES` of an entry must be zero.
@@ -74,7 +75,7 @@ impl<const BYTES: usize> Planes<BYTES> {
     /// Loads the planes into registers.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vbmi")]
-    pub fn load(&self) -> Loaded<BYTES> {
+    pub(super) fn load(&self) -> Loaded<BYTES> {
         // SAFETY: a plane is 128 bytes, aligned to 64.
         Loaded(
             self.0.each_ref().map(|plane| [0, 64].map(|i| unsafe { _mm512_load_si512(plane.as_ptr().add(i).cast()) })),
@@ -83,14 +84,14 @@ impl<const BYTES: usize> Planes<BYTES> {
 }
 
 /// A table in registers.
-pub struct Loaded<const BYTES: usize>([[__m512i; 2]; BYTES]);
+pub(super) struct Loaded<const BYTES: usize>([[__m512i; 2]; BYTES]);
 
 impl<const BYTES: usize> Loaded<BYTES> {
     /// Looks up 16 entries, byte by byte: byte p of a lane is plane p at the index in byte p of `index`, its lowest
     /// seven bits. A fourth byte without a plane is left as it is in `index`.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vbmi")]
-    pub fn look_up(&self, index: __m512i) -> __m512i {
+    pub(super) fn look_up(&self, index: __m512i) -> __m512i {
         let mut entry = index;
         for (p, plane) in self.0.iter().enumerate() {
             entry = _mm512_mask2_permutex2var_epi8(plane[0], entry, 0x1111_1111_1111_1111 << p, plane[1]);
@@ -103,13 +104,13 @@ impl<const BYTES: usize> Loaded<BYTES> {
 const THREE_BYTES: u64 = 0x7777_7777_7777_7777;
 
 /// Estimates the last threshold passed; holds the polynomial's coefficients in registers.
-pub struct Estimate([__m512; 4]);
+pub(super) struct Estimate([__m512; 4]);
 
 impl Estimate {
     /// Loads the coefficients into registers.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vbmi")]
-    pub fn new() -> Estimate {
+    pub(super) fn new() -> Estimate {
         Estimate(POLYNOMIAL.map(|c| _mm512_set1_ps(c)))
     }
 
@@ -118,7 +119,7 @@ impl Estimate {
     /// below.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vbmi")]
-    pub fn last_passed(&self, mantissa: __m512i) -> __m512i {
+    pub(super) fn last_passed(&self, mantissa: __m512i) -> __m512i {
         let x = _mm512_castsi512_ps(_mm512_or_si512(mantissa, _mm512_castps_si512(_mm512_set1_ps(1.0))));
         let [a, b, c, d] = self.0;
         let estimate = _mm512_fmadd_ps(_mm512_fmadd_ps(_mm512_fmadd_ps(a, x, b), x, c), x, d);

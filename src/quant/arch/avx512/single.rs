@@ -18,7 +18,7 @@ const AND_OR: i32 = 0xea;
 /// # Safety
 /// The processor has AVX-512F.
 #[target_feature(enable = "avx512f")]
-pub unsafe fn max_abs(data: &[f32]) -> f32 {
+pub(super) unsafe fn max_abs(data: &[f32]) -> f32 {
     let infinity = _mm512_set1_epi32(EXPONENT);
     let larger = |max: __m512i, x: __m512i| {
         let magnitude = _mm512_and_si512(x, _mm512_set1_epi32(i32::MAX));
@@ -90,7 +90,7 @@ unsafe fn sweep<K: Kernel>(source: *const i8, destination: *mut i8, len: usize, 
 /// The processor has the backend's instructions, and the pointers are as [`Passes`](crate::quant::arch::Passes)
 /// demands.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vbmi")]
-pub unsafe fn apply(source: *const f32, destination: *mut f32, len: usize, scale: &Scale) {
+pub(super) unsafe fn apply(source: *const f32, destination: *mut f32, len: usize, scale: &Scale) {
     // SAFETY: the caller's pointers are valid for `len` values.
     unsafe {
         match scale.format.bits {
