@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Subcommand;
 
-use crate::patch::{self, Library, Machine, Options, Outcome, Status, Tree};
+use crate::patch::{self, Found, Library, Machine, Options, Outcome, Status, Tree};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -124,11 +124,21 @@ fn show(tree: &Tree, options: &Options) -> anyhow::Result<ExitCode> {
 
 /// Applies the patch and reports what changed.
 fn apply(tree: &Tree, options: &Options) -> anyhow::Result<ExitCode> {
-    let root = tree.root().display();
+    let root = tree.root().path().display();
     let mut out = stdout().lock();
     match patch::apply(tree, options)? {
-        Outcome::AlreadyPatched { edited } => {
-            writeln!(out, "{root}: already patched, nothing changed")?;
+        Outcome::AlreadyPatched { restored, edited } => {
+            match restored.len() {
+                0 => writeln!(out, "{root}: already patched, nothing changed")?,
+                1 => writeln!(out, "{root}: already patched; 1 file that was missing or unpatched is patched again")?,
+                count => writeln!(
+                    out,
+                    "{root}: already patched; {count} files that were missing or unpatched are patched again"
+                )?,
+            }
+            for path in restored {
+                writeln!(out, "  again {}", path.display())?;
+            }
             for path in edited {
                 writeln!(out, "  edited since: {}", path.display())?;
             }
@@ -155,19 +165,32 @@ fn apply(tree: &Tree, options: &Options) -> anyhow::Result<ExitCode> {
 }
 
 fn show_json(status: &Status) -> anyhow::Result<ExitCode> {
-    let (state, journal, edited, code) = match status {
-        Status::NotPatched => ("not patched", None, [].as_slice(), ExitCode::from(3)),
-        Status::Interrupted => ("interrupted", None, [].as_slice(), ExitCode::FAILURE),
-        Status::Patched(journal) => ("patched", Some(journal), [].as_slice(), ExitCode::SUCCESS),
-        Status::Edited(journal, edited) => ("edited", Some(journal), edited.as_slice(), ExitCode::FAILURE),
+    let (journal, found) = match status {
+        Status::NotPatched | Status::Interrupted => (None, [].as_slice()),
+        Status::Patched(journal) => (Some(journal), [].as_slice()),
+        Status::Changed(journal, found) => (Some(journal), found.as_slice()),
     };
-
+    let paths_that = |wanted: Found| -> Vec<&PathBuf> {
+        let records = journal.iter().flat_map(|journal| &journal.changes).zip(found);
+        records.filter(|(_, found)| **found == wanted).map(|(record, _)| &record.path).collect()
+    };
+    let (missing, original, edited) =
+        (paths_that(Found::Missing), paths_that(Found::Original), paths_that(Found::Edited));
+    let (state, code) = match status {
+        Status::NotPatched => ("not patched", ExitCode::from(3)),
+        Status::Interrupted => ("interrupted", ExitCode::FAILURE),
+        Status::Patched(_) => ("patched", ExitCode::SUCCESS),
+        Status::Changed(..) if missing.is_empty() && original.is_empty() => ("edited", ExitCode::FAILURE),
+        Status::Changed(..) => ("incomplete", ExitCode::FAILURE),
+    };
     let answer = serde_json::json!({
         "state": state,
         "version": journal.map(|journal| &journal.version),
         "changes": journal.map(|journal| journal.changes.iter().map(|record| &record.path).collect::<Vec<_>>()),
         "compat": journal.map(|journal| journal.compat.iter().map(|(name, _)| name).collect::<Vec<_>>()),
         "edited": edited,
+        "missing": missing,
+        "original": original,
     });
     writeln!(stdout(), "{answer:#}")?;
     Ok(code)
@@ -176,7 +199,7 @@ fn show_json(status: &Status) -> anyhow::Result<ExitCode> {
 fn show_status(root: &Path, status: Status) -> anyhow::Result<ExitCode> {
     let root = root.display();
     let mut out = stdout().lock();
-    let (journal, edited) = match status {
+    let (journal, found) = match status {
         Status::NotPatched => {
             writeln!(out, "{root}: not patched")?;
             return Ok(ExitCode::from(3));
@@ -188,20 +211,35 @@ fn show_status(root: &Path, status: Status) -> anyhow::Result<ExitCode> {
             )?;
             return Ok(ExitCode::FAILURE);
         }
-        Status::Patched(journal) => (journal, Vec::new()),
-        Status::Edited(journal, edited) => (journal, edited),
+        Status::Patched(journal) => {
+            let found = vec![Found::Patched; journal.changes.len()];
+            (journal, found)
+        }
+        Status::Changed(journal, found) => (journal, found),
     };
 
-    writeln!(out, "{root}: patched by gfpq {}", journal.version)?;
-    for record in &journal.changes {
+    let since = match found.iter().all(|found| *found == Found::Patched) {
+        true => "",
+        false => ", and changed since",
+    };
+    writeln!(out, "{root}: patched by gfpq {}{since}", journal.version)?;
+    for (record, found) in journal.changes.iter().zip(&found) {
         let verb = if record.before.is_some() { "edited" } else { "new   " };
-        let since = if edited.contains(&record.path) { "  (edited since)" } else { "" };
-        writeln!(out, "  {verb} {}: {}{since}", record.path.display(), record.purpose)?;
+        let now = match found {
+            Found::Patched => "",
+            Found::Original => "  (back to its original)",
+            Found::Missing => "  (missing)",
+            Found::Edited => "  (edited since)",
+        };
+        writeln!(out, "  {verb} {}: {}{now}", record.path.display(), record.purpose)?;
     }
     for (name, reason) in &journal.compat {
         writeln!(out, "compatibility edit {name}: {reason}")?;
     }
-    Ok(if edited.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    if found.iter().any(|found| matches!(found, Found::Original | Found::Missing)) {
+        writeln!(out, "Run `gfpq patch apply` to patch again what is missing or back to its original")?;
+    }
+    Ok(if since.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn write_files(files: &[(PathBuf, Vec<u8>)], output: &Path) -> anyhow::Result<ExitCode> {

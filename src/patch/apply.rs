@@ -1,25 +1,30 @@
 //! What is done to a tree: apply, revert, and the reports on both.
 //!
 //! An apply stages all new files and originals below `.gfpq`, then writes the journal, then moves the files to their
-//! places. Until the journal stands the tree is untouched; from then on an interrupted run can be finished or undone.
+//! places. Until the journal stands the tree is untouched; from then on an interrupted run can be finished or undone. A
+//! lock on the tree keeps other processes out meanwhile.
 
-use std::fs;
+use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use super::disk::{FOLDER, Lock, RESTORING, Root, STAGED, check_folder, stage};
 use super::error::Error;
-use super::files::{FOLDER, STAGED, check_writable, place, remove_if_there, stage};
-use super::journal::{JOURNAL, Journal, State};
+use super::journal::{Found, Journal, Record, State};
 use super::plan::{Change, Options, Plan};
-use super::tree::{Entry, Tree};
+use super::tree::Tree;
 
 /// What an apply did.
 #[derive(Debug)]
 pub enum Outcome {
     /// It patched the tree by this plan.
     Applied(Plan),
-    /// Nothing: the tree was patched by the same plan already.
+    /// The tree was patched by the same plan already. Files that had been deleted or set back to their originals since
+    /// were patched again.
     AlreadyPatched {
-        /// Files edited since then, relative to the tree; the apply left them alone.
+        /// The files that were patched again, relative to the tree.
+        restored: Vec<PathBuf>,
+        /// Files edited since the tree was patched, relative to the tree; the apply left them alone.
         edited: Vec<PathBuf>,
     },
 }
@@ -31,8 +36,8 @@ pub enum Status {
     NotPatched,
     /// The whole patch.
     Patched(Journal),
-    /// The whole patch, and since then these files were edited.
-    Edited(Journal, Vec<PathBuf>),
+    /// The patch, but some paths hold something else by now; what each path of the journal holds, in its order.
+    Changed(Journal, Vec<Found>),
     /// An apply or revert did not finish.
     Interrupted,
 }
@@ -42,22 +47,64 @@ pub enum Status {
 /// # Errors
 /// Everything that [`Plan::new`] refuses, and failures to write. Nothing is written before the plan is complete.
 pub fn apply(tree: &Tree, options: &Options) -> Result<Outcome, Error> {
-    match Journal::load(tree.root())? {
+    let root = tree.root();
+    let _lock = Lock::exclusive(root)?;
+    check_folder(root)?;
+
+    match Journal::load(root)? {
         None => {}
         Some(journal) if journal.state == State::Applied => {
-            let edited = journal.edited(tree.root())?;
-            let plan = Plan::new(&tree.with_overlay(journal.originals(tree.root())?), options)?;
-            if journal.matches(&plan) {
-                return Ok(Outcome::AlreadyPatched { edited });
+            let plan = Plan::new(&tree.with_overlay(journal.originals(root)?), options)?;
+            if let Some(outcome) = complete(&journal, &plan, root)? {
+                return Ok(outcome);
             }
             // The patch differs, so it has to be written anew; `undo` refuses if a file was edited.
-            undo(&journal, tree.root())?;
+            undo(&journal, root)?;
         }
-        Some(interrupted) => undo(&interrupted, tree.root())?,
+        Some(interrupted) => undo(&interrupted, root)?,
     }
     let plan = Plan::new(tree, options)?;
-    commit(tree.root(), &plan)?;
+    commit(root, &plan)?;
     Ok(Outcome::Applied(plan))
+}
+
+/// Writes what is missing of an applied patch or was set back to its original. `None`, with nothing written, if a file
+/// that stands is to hold something else than the plan says: then the patch differs.
+fn complete(journal: &Journal, plan: &Plan, root: &Root) -> Result<Option<Outcome>, Error> {
+    let found = journal.found(root)?;
+    let stands = |found: Found| matches!(found, Found::Patched | Found::Edited);
+    let same_paths = journal.changes.len() == plan.changes.len();
+    let records = || journal.changes.iter().zip(&plan.changes).zip(&found);
+    let fits = |((record, change), found): ((&Record, &Change), &Found)| {
+        record.path == change.path && (record.holds(change) || !stands(*found))
+    };
+    if !same_paths || !records().all(fits) {
+        return Ok(None);
+    }
+
+    let lost: Vec<&Change> = records().filter(|(_, found)| !stands(**found)).map(|((_, change), _)| change).collect();
+    if !lost.is_empty() {
+        root.check_writable(lost.iter().map(|change| change.path.as_path()))?;
+        // A file such as Makefile.config may be another one on this machine.
+        let mut completed = journal.clone();
+        for (record, change) in completed.changes.iter_mut().zip(&plan.changes) {
+            record.update(change);
+        }
+        completed.store(root)?;
+        for change in &lost {
+            let restored = Path::new(RESTORING);
+            root.remove_file(restored)
+                .and_then(|()| root.write_new(&change.after, restored, &change.path))
+                .and_then(|()| root.install(restored, &change.path))
+                .map_err(|source| root.write_error(&change.path, source))?;
+        }
+    }
+
+    remove_staged(root)?;
+
+    let edited = records().filter(|(_, found)| **found == Found::Edited).map(|((record, _), _)| record.path.clone());
+    let restored = lost.into_iter().map(|change| change.path.clone()).collect();
+    Ok(Some(Outcome::AlreadyPatched { restored, edited: edited.collect() }))
 }
 
 /// Plans what [`apply`] would write, and writes nothing.
@@ -65,16 +112,19 @@ pub fn apply(tree: &Tree, options: &Options) -> Result<Outcome, Error> {
 /// # Errors
 /// As for [`apply`].
 pub fn dry_run(tree: &Tree, options: &Options) -> Result<Plan, Error> {
-    let Some(journal) = Journal::load(tree.root())? else { return Plan::new(tree, options) };
-    let edited = journal.edited(tree.root())?;
+    let root = tree.root();
+    let _lock = Lock::shared(root)?;
+    check_folder(root)?;
+    let Some(journal) = Journal::load(root)? else { return Plan::new(tree, options) };
+    let edited = journal.edited(root)?;
     if !edited.is_empty() {
         return Err(Error::EditedSince { paths: edited });
     }
 
     // Planned from the originals, but reported as changes of what the files hold now.
-    let mut plan = Plan::new(&tree.with_overlay(journal.originals(tree.root())?), options)?;
+    let mut plan = Plan::new(&tree.with_overlay(journal.originals(root)?), options)?;
     for change in &mut plan.changes {
-        change.before = Entry::read(&tree.root().join(&change.path))?;
+        change.before = root.entry(&change.path)?;
     }
     plan.changes.retain(|change| change.before.as_ref() != Some(&change.after));
     Ok(plan)
@@ -85,15 +135,20 @@ pub fn dry_run(tree: &Tree, options: &Options) -> Result<Plan, Error> {
 /// # Errors
 /// [`Error::NotPatched`]; [`Error::EditedSince`], with nothing changed.
 pub fn revert(tree: &Tree) -> Result<Vec<PathBuf>, Error> {
-    let Some(journal) = Journal::load(tree.root())? else {
-        // A folder without a journal is left by an apply that was killed before it touched the tree.
-        return match fs::remove_dir_all(tree.root().join(FOLDER)) {
-            Ok(()) => Ok(Vec::new()),
-            Err(_) => Err(Error::NotPatched { root: tree.root().into() }),
-        };
-    };
-    undo(&journal, tree.root())?;
-    Ok(journal.changes.into_iter().map(|record| record.path).collect())
+    let root = tree.root();
+    let _lock = Lock::exclusive(root)?;
+    check_folder(root)?;
+
+    if let Some(journal) = Journal::load(root)? {
+        undo(&journal, root)?;
+        return Ok(journal.changes.into_iter().map(|record| record.path).collect());
+    }
+    // A folder without a journal is left by an apply that was killed before it touched the tree.
+    if root.is_real_folder(Path::new(FOLDER)).map_err(|error| root.read_error(Path::new(FOLDER), error))? {
+        remove_folder(root)?;
+        return Ok(Vec::new());
+    }
+    Err(Error::NotPatched { root: root.path().into() })
 }
 
 /// Tells what is applied.
@@ -101,85 +156,115 @@ pub fn revert(tree: &Tree) -> Result<Vec<PathBuf>, Error> {
 /// # Errors
 /// When the journal or a file cannot be read.
 pub fn status(tree: &Tree) -> Result<Status, Error> {
-    let Some(journal) = Journal::load(tree.root())? else { return Ok(Status::NotPatched) };
+    let root = tree.root();
+    let _lock = Lock::shared(root)?;
+    let Some(journal) = Journal::load(root)? else { return Ok(Status::NotPatched) };
     if journal.state != State::Applied {
         return Ok(Status::Interrupted);
     }
-    let edited = journal.edited(tree.root())?;
-    Ok(if edited.is_empty() { Status::Patched(journal) } else { Status::Edited(journal, edited) })
+    let found = journal.found(root)?;
+    let is_whole = found.iter().all(|found| *found == Found::Patched);
+    Ok(if is_whole { Status::Patched(journal) } else { Status::Changed(journal, found) })
 }
 
 /// Writes a plan into the tree.
-fn commit(root: &Path, plan: &Plan) -> Result<(), Error> {
-    check_writable(root, plan.changes.iter().map(|change| change.path.as_path()))?;
-    let folder = root.join(FOLDER);
-    let mut journal = Journal::of(plan, missing_dirs(root, &plan.changes));
-    let staged = remove_if_there(fs::remove_dir_all(&folder))
+fn commit(root: &Root, plan: &Plan) -> Result<(), Error> {
+    root.check_writable(plan.changes.iter().map(|change| change.path.as_path()))?;
+    let folder = Path::new(FOLDER);
+    let mut journal = Journal::of(plan, missing_dirs(root, &plan.changes)?);
+    let staged = root
+        .remove_folder(folder)
         .and_then(|()| stage(root, plan))
-        .map_err(|source| Error::Write { path: folder.clone(), source })
+        .map_err(|source| root.write_error(folder, source))
         .and_then(|()| journal.store(root));
     if let Err(error) = staged {
-        let _ = fs::remove_dir_all(&folder);
+        let _ = root.remove_folder(folder);
         return Err(error);
     }
 
     for change in &plan.changes {
-        let path = root.join(&change.path);
-        let install = || {
-            fs::create_dir_all(path.parent().unwrap_or(root))?;
-            fs::rename(root.join(STAGED).join(&change.path), &path)
-        };
-        install().map_err(|source| Error::Write { path: path.clone(), source })?;
+        root.install(&Path::new(STAGED).join(&change.path), &change.path)
+            .map_err(|source| root.write_error(&change.path, source))?;
     }
+    sync_folders(root, plan.changes.iter().map(|change| change.path.as_path()))?;
 
     journal.state = State::Applied;
     journal.store(root)?;
-    fs::remove_dir_all(root.join(STAGED)).map_err(|source| Error::Write { path: folder, source })
+    remove_staged(root)
 }
 
-/// Restores what the tree held before the apply, wherever the apply or an earlier undo of it stopped.
-fn undo(journal: &Journal, root: &Path) -> Result<(), Error> {
+/// Removes what is needed only while files move to their places.
+fn remove_staged(root: &Root) -> Result<(), Error> {
+    root.remove_folder(Path::new(STAGED))
+        .and_then(|()| root.remove_file(Path::new(RESTORING)))
+        .and_then(|()| Journal::remove_leftover(root))
+        .map_err(|source| root.write_error(Path::new(FOLDER), source))
+}
+
+/// Restores what the tree held before the apply, wherever the apply or an earlier undo of it stopped. A file that holds
+/// its original already is not touched, so that make does not build it again.
+fn undo(journal: &Journal, root: &Root) -> Result<(), Error> {
     let edited = journal.edited(root)?;
     if !edited.is_empty() {
         return Err(Error::EditedSince { paths: edited });
     }
-    check_writable(root, journal.changes.iter().map(|record| record.path.as_path()))?;
+    root.check_writable(journal.changes.iter().map(|record| record.path.as_path()))?;
     // Read every original before the first file changes: a damaged one must leave the tree untouched.
     let originals = journal.changes.iter().map(|record| record.original(root)).collect::<Result<Vec<_>, _>>()?;
 
     Journal { state: State::Reverting, ..journal.clone() }.store(root)?;
     for (record, original) in journal.changes.iter().zip(originals) {
-        let path = root.join(&record.path);
-        if Entry::read(&path)? == original {
-            continue;
-        }
-        let restored = match original {
-            Some(entry) => place(&entry, root, &path),
-            None => remove_if_there(fs::remove_file(&path)),
+        let restore = || -> io::Result<()> {
+            root.remove_leftover(&record.path)?;
+            let now = root.entry(&record.path).map_err(io::Error::other)?;
+            match original {
+                _ if now == original => Ok(()),
+                None => root.remove_file(&record.path),
+                Some(original) => {
+                    let restoring = Path::new(RESTORING);
+                    root.remove_file(restoring)?;
+                    root.write_new(&original, restoring, &record.original_path())?;
+                    root.install(restoring, &record.path)
+                }
+            }
         };
-        restored.map_err(|source| Error::Write { path, source })?;
+        restore().map_err(|source| root.write_error(&record.path, source))?;
     }
     for dir in journal.created_dirs.iter().rev() {
-        // Fails if the user has put files there since: then the folder stays.
-        let _ = fs::remove_dir(root.join(dir));
+        // If the user has put files there since, the folder stays.
+        root.remove_empty_folder(dir).map_err(|source| root.write_error(dir, source))?;
     }
+    sync_folders(root, journal.changes.iter().map(|record| record.path.as_path()))?;
+    remove_folder(root)
+}
 
-    let folder = root.join(FOLDER);
-    // The journal goes first: a folder without one counts as leftovers, should the second removal be interrupted.
-    remove_if_there(fs::remove_file(root.join(JOURNAL)))
-        .and_then(|()| fs::remove_dir_all(&folder))
-        .map_err(|source| Error::Write { path: folder.clone(), source })
+/// Removes the patch's own folder. The journal goes first: a folder without one counts as leftovers, should the removal
+/// be interrupted.
+fn remove_folder(root: &Root) -> Result<(), Error> {
+    let folder = Path::new(FOLDER);
+    Journal::remove(root).and_then(|()| root.remove_folder(folder)).map_err(|source| root.write_error(folder, source))
+}
+
+/// Makes the changed names in all folders of these paths survive a power failure.
+fn sync_folders<'a>(root: &Root, paths: impl Iterator<Item = &'a Path>) -> Result<(), Error> {
+    let mut folders: Vec<&Path> = paths.filter_map(Path::parent).collect();
+    folders.sort();
+    folders.dedup();
+    for folder in folders {
+        let sync = || if root.is_folder(folder)? { root.sync_folder(folder) } else { Ok(()) };
+        sync().map_err(|source| root.write_error(folder, source))?;
+    }
+    Ok(())
 }
 
 /// Folders that the changes need and the tree lacks, each before those inside it.
-fn missing_dirs(root: &Path, changes: &[Change]) -> Vec<PathBuf> {
-    let mut dirs: Vec<PathBuf> = changes
-        .iter()
-        .flat_map(|change| change.path.ancestors().skip(1))
-        .filter(|dir| !dir.as_os_str().is_empty() && !root.join(dir).exists())
-        .map(Path::to_path_buf)
-        .collect();
-    dirs.sort();
-    dirs.dedup();
-    dirs
+fn missing_dirs(root: &Root, changes: &[Change]) -> Result<Vec<PathBuf>, Error> {
+    let needed: BTreeSet<&Path> = changes.iter().flat_map(|change| change.path.ancestors().skip(1)).collect();
+    let mut missing = Vec::new();
+    for dir in needed.into_iter().filter(|dir| !dir.as_os_str().is_empty()) {
+        if !root.is_folder(dir).map_err(|error| root.read_error(dir, error))? {
+            missing.push(dir.into());
+        }
+    }
+    Ok(missing)
 }

@@ -8,26 +8,46 @@ use std::path::PathBuf;
 pub enum Error {
     /// The folder `root` lacks the file `missing`, which every Caffe tree has.
     #[error("{}: not a Caffe tree: it has no {missing}. Give the folder that holds Caffe's Makefile", root.display())]
-    NotCaffe { root: PathBuf, missing: &'static str },
+    NotCaffe {
+        /// The folder.
+        root: PathBuf,
+        /// The first of Caffe's files that it lacks.
+        missing: &'static str,
+    },
 
     /// QuantLayer cannot derive from the Layer class that the header `path` declares; `sign` says how it differs.
     #[error(
         "{}: {sign}. QuantLayer is written for the Layer<Dtype> of BVLC's Caffe since 2015: use a tree that keeps it \
          (NVIDIA's 0.15 does)", path.display()
     )]
-    ForeignLayer { path: PathBuf, sign: &'static str },
+    ForeignLayer {
+        /// The header.
+        path: PathBuf,
+        /// How its Layer class differs.
+        sign: &'static str,
+    },
 
     /// The tree has `what`, at `path`, from another implementation of a Quant layer.
     #[error(
-        "{}: the tree has a Quant layer that gfpq did not put there ({what}). Remove that layer first, \
-         or use it as it is", path.display()
+        "{}: the tree has a Quant layer that gfpq did not put there ({what}), or gfpq's folder .gfpq was deleted. Remove \
+         that layer first (after a deletion, with git checkout), or use it as it is", path.display()
     )]
-    QuantPresent { path: PathBuf, what: String },
+    QuantPresent {
+        /// The file that has it.
+        path: PathBuf,
+        /// What was found there.
+        what: String,
+    },
 
     /// The file `path` has no `wanted` for an edit to attach to.
     #[error("{}: found no place for the edit: {wanted}. Restore the stock file, or make the edit by hand as \
              `gfpq patch render --stock` writes it", path.display())]
-    NoPlace { path: PathBuf, wanted: String },
+    NoPlace {
+        /// The file.
+        path: PathBuf,
+        /// What the edit attaches to.
+        wanted: String,
+    },
 
     /// Files in the tree hold neither what the patch put there nor their originals.
     #[error(
@@ -35,37 +55,103 @@ pub enum Error {
              out of the tree, then try again (originals are kept under .gfpq/original)",
         list(paths)
     )]
-    EditedSince { paths: Vec<PathBuf> },
+    EditedSince {
+        /// The files, relative to the tree.
+        paths: Vec<PathBuf>,
+    },
 
     /// There is nothing to revert.
     #[error("{}: not patched by gfpq", root.display())]
-    NotPatched { root: PathBuf },
+    NotPatched {
+        /// The tree's folder.
+        root: PathBuf,
+    },
 
     /// The journal, or an original kept beside it, is not as gfpq wrote it.
     #[error("{}: the journal is damaged: {why}. Restore the files by hand from .gfpq/original, then remove .gfpq",
             path.display())]
-    Journal { path: PathBuf, why: String },
+    Journal {
+        /// The journal, or the original.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
 
     /// A file or folder that the plan changes may not be written.
     #[error("{}: no write permission. Nothing was changed", path.display())]
-    ReadOnly { path: PathBuf },
+    ReadOnly {
+        /// The file or folder.
+        path: PathBuf,
+    },
 
     /// The folder `dir` is no complete GFPQLibs.
     #[error("{}: no complete GFPQ library to install: {why}. Run scripts/package.sh, or name another folder with --libs",
             dir.display())]
-    NoLibrary { dir: PathBuf, why: String },
+    NoLibrary {
+        /// The folder.
+        dir: PathBuf,
+        /// What it lacks.
+        why: String,
+    },
+
+    /// A path leads out of the tree, through a link or `..`.
+    #[error(
+        "{}: leads out of the tree. Nothing was changed: replace the link by the file or folder itself, then try again",
+        path.display()
+    )]
+    Outside {
+        /// The path as it was given.
+        path: PathBuf,
+    },
+
+    /// The tree has a `.gfpq` that gfpq did not make.
+    #[error("{}: not made by gfpq, which keeps its journal under this name. Move it away, then try again", path.display())]
+    ForeignFolder {
+        /// The `.gfpq`.
+        path: PathBuf,
+    },
+
+    /// Another process, `holder` if it is known, patches or reverts the tree `root`.
+    #[error(
+        "{}: {} patches or reverts this tree. Wait until it has ended, then try again", root.display(),
+        holder.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
+    )]
+    Busy {
+        /// The tree's folder.
+        root: PathBuf,
+        /// The number of the other process, if the system tells it.
+        holder: Option<u32>,
+    },
 
     /// A file could not be read.
-    #[error("{}: {source}", path.display())]
-    Read { path: PathBuf, source: io::Error },
+    #[error("{}: cannot be read", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
 
     /// Writing failed, possibly after some files had been replaced.
-    #[error("{}: {source}. Run `gfpq patch revert` to undo what was written, or `apply` again to finish", path.display())]
-    Write { path: PathBuf, source: io::Error },
+    #[error(
+        "{}: cannot be written; run `gfpq patch revert` to undo what was written, or `apply` again to finish",
+        path.display()
+    )]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
 
     /// A template of this program does not render.
-    #[error("{template}: {source}")]
-    Template { template: &'static str, source: tera::Error },
+    #[error("{template}: cannot be rendered")]
+    Template {
+        /// Its name.
+        template: &'static str,
+        /// What the template engine says.
+        source: tera::Error,
+    },
 }
 
 fn list(paths: &[PathBuf]) -> String {

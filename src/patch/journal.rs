@@ -1,22 +1,23 @@
 //! The record of an apply: which paths changed, and the hashes of what they held before and hold after.
 //!
-//! It is `.gfpq/journal.json` in the tree's folder; the originals of edited files lie beside it.
+//! It is `.gfpq/journal.json` in the tree's folder; the originals of edited files lie beside it. A tree may come from
+//! anywhere, so a journal is believed only as far as gfpq could have written it: it names paths that a plan can change,
+//! and every path is resolved beneath the tree's folder.
 
 use std::collections::HashMap;
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
+use super::disk::{Entry, FOLDER, ORIGINALS, Root};
 use super::error::Error;
-use super::files::{FOLDER, ORIGINALS};
-use super::plan::{Change, Plan};
-use super::tree::Entry;
+use super::plan::{self, Change, Plan};
 
 /// Relative to the tree.
 pub(super) const JOURNAL: &str = ".gfpq/journal.json";
+/// The next journal, until it takes the place of the one before.
+const NEXT_JOURNAL: &str = ".gfpq/journal.json.new";
 
 /// The record of an apply.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -57,6 +58,19 @@ pub struct Record {
     after: String,
 }
 
+/// What a path of an applied patch holds now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// What the patch put there.
+    Patched,
+    /// What it held before the patch, as after `git checkout`.
+    Original,
+    /// Nothing.
+    Missing,
+    /// Something else.
+    Edited,
+}
+
 impl Journal {
     /// The record of a plan whose files are about to move to their places.
     pub(super) fn of(plan: &Plan, created_dirs: Vec<PathBuf>) -> Journal {
@@ -70,58 +84,61 @@ impl Journal {
     }
 
     /// Reads a tree's journal; `None` if it has none, and then no apply has touched the tree's files.
-    pub(super) fn load(root: &Path) -> Result<Option<Journal>, Error> {
-        let path = root.join(JOURNAL);
-        match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .map(Some)
-                .map_err(|error| Error::Journal { path, why: error.to_string() }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(Error::Read { path, source }),
+    ///
+    /// # Errors
+    /// [`Error::Journal`] for one that gfpq cannot have written.
+    pub(super) fn load(root: &Root) -> Result<Option<Journal>, Error> {
+        let Some(bytes) = root.bytes(Path::new(JOURNAL))? else { return Ok(None) };
+        let damaged = |why: String| Error::Journal { path: root.path().join(JOURNAL), why };
+        let journal: Journal = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+
+        if let Some(record) = journal.changes.iter().find(|record| !plan::can_change(&record.path)) {
+            return Err(damaged(format!("it names `{}`, which gfpq never changes", record.path.display())));
         }
+        let is_above = |dir: &&PathBuf| journal.changes.iter().any(|record| record.path.starts_with(dir));
+        if let Some(dir) = journal.created_dirs.iter().find(|dir| !is_plain(dir) || !is_above(dir)) {
+            return Err(damaged(format!("it names the folder `{}`, which gfpq did not make", dir.display())));
+        }
+        Ok(Some(journal))
     }
 
     /// Replaces the tree's journal by this one, atomically.
-    pub(super) fn store(&self, root: &Path) -> Result<(), Error> {
-        let path = root.join(JOURNAL);
-        let write = || {
-            let mut file = tempfile::NamedTempFile::new_in(root.join(FOLDER))?;
-            serde_json::to_writer_pretty(&mut file, self)?;
-            file.as_file().sync_all()?;
-            file.persist(&path)?;
-            Ok(())
+    pub(super) fn store(&self, root: &Root) -> Result<(), Error> {
+        let (path, next) = (Path::new(JOURNAL), Path::new(NEXT_JOURNAL));
+        let write = || -> io::Result<()> {
+            root.remove_file(next)?;
+            root.write_new(&Entry::file(serde_json::to_vec_pretty(self)?), next, Path::new(FOLDER))?;
+            root.install(next, path)?;
+            root.sync_folder(Path::new(FOLDER))
         };
-        write().map_err(|source| Error::Write { path: path.clone(), source })
+        write().map_err(|source| root.write_error(path, source))
+    }
+
+    /// Removes the tree's journal: from then on no apply has touched the tree.
+    pub(super) fn remove(root: &Root) -> io::Result<()> {
+        root.remove_file(Path::new(JOURNAL))
+    }
+
+    /// Removes what a killed [`Journal::store`] may have left.
+    pub(super) fn remove_leftover(root: &Root) -> io::Result<()> {
+        root.remove_file(Path::new(NEXT_JOURNAL))
     }
 
     /// What each path held before the apply.
-    pub(super) fn originals(&self, root: &Path) -> Result<HashMap<PathBuf, Option<Entry>>, Error> {
+    pub(super) fn originals(&self, root: &Root) -> Result<HashMap<PathBuf, Option<Entry>>, Error> {
         self.changes.iter().map(|record| Ok((record.path.clone(), record.original(root)?))).collect()
     }
 
-    /// Paths that hold neither the patched nor the original entry. A file that the patch created and someone removed
-    /// since does not count: that is its original state.
-    pub(super) fn edited(&self, root: &Path) -> Result<Vec<PathBuf>, Error> {
-        let mut edited = Vec::new();
-        for record in &self.changes {
-            let now = Entry::read(&root.join(&record.path))?.as_ref().map(hash);
-            let patched = now.as_ref() == Some(&record.after);
-            let original = self.state != State::Applied && now == record.before;
-            if !patched && !original && now.is_some() | record.before.is_some() {
-                edited.push(record.path.clone());
-            }
-        }
-        Ok(edited)
+    /// What each path holds now, in the order of the records.
+    pub(super) fn found(&self, root: &Root) -> Result<Vec<Found>, Error> {
+        self.changes.iter().map(|record| record.found(root)).collect()
     }
 
-    /// Whether the plan would write what this apply wrote.
-    pub(super) fn matches(&self, plan: &Plan) -> bool {
-        self.changes.len() == plan.changes.len()
-            && self
-                .changes
-                .iter()
-                .zip(&plan.changes)
-                .all(|(record, change)| record.path == change.path && record.after == hash(&change.after))
+    /// The paths that hold neither the patched entry nor the original one.
+    pub(super) fn edited(&self, root: &Root) -> Result<Vec<PathBuf>, Error> {
+        let found = self.found(root)?;
+        let edited = self.changes.iter().zip(found).filter(|(_, found)| *found == Found::Edited);
+        Ok(edited.map(|(record, _)| record.path.clone()).collect())
     }
 }
 
@@ -130,31 +147,52 @@ impl Record {
         Record {
             path: change.path.clone(),
             purpose: change.purpose.clone(),
-            before: change.before.as_ref().map(hash),
-            after: hash(&change.after),
+            before: change.before.as_ref().map(Entry::hash),
+            after: change.after.hash(),
         }
     }
 
+    /// Whether a change of the same path leads to the same entry.
+    pub(super) fn holds(&self, change: &Change) -> bool {
+        self.path == change.path && self.after == change.after.hash()
+    }
+
+    /// Notes that the path holds what another plan puts there.
+    pub(super) fn update(&mut self, change: &Change) {
+        self.after = change.after.hash();
+    }
+
+    fn found(&self, root: &Root) -> Result<Found, Error> {
+        let now = root.entry(&self.path)?.as_ref().map(Entry::hash);
+        Ok(match now {
+            None => Found::Missing,
+            now if now.as_ref() == Some(&self.after) => Found::Patched,
+            now if now == self.before => Found::Original,
+            _ => Found::Edited,
+        })
+    }
+
+    /// Where the original is kept, if the path had one.
+    pub(super) fn original_path(&self) -> PathBuf {
+        Path::new(ORIGINALS).join(&self.path)
+    }
+
     /// The kept original; `None` if the patch created the file.
-    pub(super) fn original(&self, root: &Path) -> Result<Option<Entry>, Error> {
-        let path = root.join(ORIGINALS).join(&self.path);
+    pub(super) fn original(&self, root: &Root) -> Result<Option<Entry>, Error> {
+        let path = self.original_path();
         let Some(expected) = &self.before else { return Ok(None) };
-        match Entry::read(&path)? {
-            Some(entry) if hash(&entry) == *expected => Ok(Some(entry)),
-            _ => Err(Error::Journal { path, why: "this original is missing or was changed".into() }),
+        match root.entry(&path)? {
+            Some(entry) if entry.hash() == *expected => Ok(Some(entry)),
+            _ => Err(Error::Journal {
+                path: root.path().join(path),
+                why: "this original is missing or was changed".into(),
+            }),
         }
     }
 }
 
-/// SHA-256 of a file's content or a link's target, in hexadecimal. Permissions are not part of it.
-fn hash(entry: &Entry) -> String {
-    let mut hash = Sha256::new();
-    match entry {
-        Entry::File { bytes, .. } => hash.update(bytes),
-        Entry::Link(target) => {
-            hash.update(b"link to ");
-            hash.update(target.as_os_str().as_encoded_bytes());
-        }
-    }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+/// Whether a path is a plain one beneath the tree, outside of gfpq's own folder.
+pub(super) fn is_plain(path: &Path) -> bool {
+    let is_normal = path.components().all(|component| matches!(component, Component::Normal(_)));
+    is_normal && !path.as_os_str().is_empty() && !path.starts_with(FOLDER)
 }

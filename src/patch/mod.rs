@@ -4,9 +4,9 @@
 //! replaced atomically, under a journal with which an interrupted run can be finished or undone, byte for byte.
 
 mod apply;
+mod disk;
 mod edits;
 mod error;
-mod files;
 mod host;
 mod journal;
 mod plan;
@@ -16,12 +16,13 @@ mod template;
 mod tree;
 
 pub use apply::{Outcome, Status, apply, dry_run, revert, status};
+pub use disk::{Entry, Root};
 pub use edits::caffe_proto::FieldNumbers;
 pub use error::Error;
 pub use host::library::Library;
 pub use host::machine::{Machine, Python};
 pub use host::nvcc::{Cuda, HostCompiler};
-pub use journal::{Journal, Record};
+pub use journal::{Found, Journal, Record};
 pub use plan::{Change, Options, Plan};
 pub use render::{render_stock, render_tree, unified_diff};
-pub use tree::{Entry, Tree};
+pub use tree::Tree;

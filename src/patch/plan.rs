@@ -2,15 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
+use super::disk::Entry;
 use super::edits::caffe_proto::{self, FieldNumbers};
 use super::edits::{compat, cuda_arch, makefile, makefile_config, net_sources};
 use super::error::Error;
 use super::host::library::Library;
 use super::host::machine::Machine;
 use super::host::nvcc::Cuda;
+use super::journal::is_plain;
 use super::source_text::Text;
 use super::template;
-use super::tree::{Entry, Tree};
+use super::tree::{Tree, is_source};
 
 /// What an apply is to do.
 #[derive(Debug)]
@@ -53,6 +55,30 @@ pub struct Plan {
 
 /// The header that declares SGDSolver in every tree whose solvers have headers of their own.
 pub(super) const SOLVER_HEADER: &str = "caffe/sgd_solvers.hpp";
+
+/// Caffe's own files that a plan edits, besides those of the compatibility edits.
+const EDITED: [&str; 6] = [
+    "src/caffe/proto/caffe.proto",
+    "include/caffe/net.hpp",
+    "src/caffe/net.cpp",
+    "Makefile",
+    "Makefile.config.example",
+    "Makefile.config",
+];
+
+/// The folder in a tree that holds the GFPQ library.
+const LIBRARY: &str = "GFPQLibs";
+
+/// Whether a plan for some tree can change this path.
+pub(super) fn can_change(path: &Path) -> bool {
+    let is = |name: &str| path == Path::new(name);
+    let is_compat = |paths: &[&str]| paths.iter().any(|name| is(name) || (path.starts_with(name) && is_source(path)));
+    is_plain(path)
+        && (template::FILES.iter().any(|&(name, _)| is(name))
+            || EDITED.iter().any(|name| is(name))
+            || path.starts_with(LIBRARY)
+            || compat::EDITS.iter().any(|edit| is_compat(edit.paths)))
+}
 
 impl Plan {
     /// Plans for a tree that is not patched.
@@ -114,10 +140,10 @@ impl Plan {
             return self.edit(tree, CONFIG, "the library's folders", makefile_config::add_directories);
         }
 
-        let missing = || Error::NotCaffe { root: tree.root().into(), missing: EXAMPLE };
+        let missing = || Error::NotCaffe { root: tree.root().path().into(), missing: EXAMPLE };
         let mut text = tree.text(Path::new(EXAMPLE))?.ok_or_else(missing)?;
         makefile_config::set_for_machine(&mut text, machine);
-        makefile_config::add_directories(&tree.root().join(CONFIG), &mut text)?;
+        makefile_config::add_directories(&tree.root().path().join(CONFIG), &mut text)?;
         self.put(tree, Path::new(CONFIG), &text, "this machine's settings")
     }
 
@@ -135,8 +161,11 @@ impl Plan {
 
     /// Adds the GFPQ library, as GFPQLibs in the tree.
     fn add_library(&mut self, tree: &Tree, library: &Library) -> Result<(), Error> {
+        let gitignore = template::render("GFPQLibs/gitignore", &[])?;
+        let path = Path::new(LIBRARY).join(".gitignore");
+        self.create(tree, path, Entry::file(gitignore.into_bytes()), "the library in git, too")?;
         for (path, entry) in &library.entries {
-            self.create(tree, Path::new("GFPQLibs").join(path), entry.clone(), "the library")?;
+            self.create(tree, Path::new(LIBRARY).join(path), entry.clone(), "the library")?;
         }
         Ok(())
     }
@@ -144,10 +173,19 @@ impl Plan {
     /// Plans a new file or link, which the tree must not have yet.
     fn create(&mut self, tree: &Tree, path: PathBuf, after: Entry, purpose: &str) -> Result<(), Error> {
         if tree.entry(&path)?.is_some() {
-            return Err(Error::QuantPresent { path: tree.root().join(path), what: "this file".into() });
+            return Err(Error::QuantPresent { path: tree.root().path().join(path), what: "this file".into() });
         }
-        self.changes.push(Change { path, before: None, after, purpose: purpose.into() });
+        self.push(Change { path, before: None, after, purpose: purpose.into() });
         Ok(())
+    }
+
+    fn push(&mut self, change: Change) {
+        debug_assert!(
+            can_change(&change.path),
+            "{} is to be changed, and a journal could not say so",
+            change.path.display()
+        );
+        self.changes.push(change);
     }
 
     /// Plans the edit of a file that the tree must have.
@@ -158,9 +196,9 @@ impl Plan {
         purpose: &str,
         edit: impl FnOnce(&Path, &mut Text) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let missing = || Error::NotCaffe { root: tree.root().into(), missing: path };
+        let missing = || Error::NotCaffe { root: tree.root().path().into(), missing: path };
         let mut text = tree.text(Path::new(path))?.ok_or_else(missing)?;
-        let result = edit(&tree.root().join(path), &mut text)?;
+        let result = edit(&tree.root().path().join(path), &mut text)?;
         self.put(tree, Path::new(path), &text, purpose)?;
         Ok(result)
     }
@@ -176,7 +214,11 @@ impl Plan {
         edit: impl Fn(&mut Text) -> bool,
     ) -> Result<(), Error> {
         let mut edited = false;
-        for path in paths.iter().flat_map(|path| tree.sources(Path::new(path))) {
+        let mut sources = Vec::new();
+        for path in paths {
+            sources.extend(tree.sources(Path::new(path))?);
+        }
+        for path in sources {
             let Some(current) = tree.text(&path)? else { continue };
             let mut text = self.planned_text(&path).unwrap_or(current);
             if edit(&mut text) {
@@ -209,7 +251,7 @@ impl Plan {
             Some(entry) => entry.with_bytes(text.to_bytes()),
             None => Entry::file(text.to_bytes()),
         };
-        self.changes.push(Change { path: path.into(), before, after, purpose: purpose.into() });
+        self.push(Change { path: path.into(), before, after, purpose: purpose.into() });
         Ok(())
     }
 }

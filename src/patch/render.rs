@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use super::disk::Entry;
 use super::edits::caffe_proto::{FieldNumbers, Snippets};
 use super::error::Error;
 use super::plan::{self, Change, Plan};
 use super::template;
-use super::tree::Entry;
 use crate::diff::write_unified;
 
 /// The patch for the last Caffe that BVLC published: the new files under their paths in a tree, and `EDITS.md`, which

@@ -9,7 +9,7 @@ macro_rules! templates {
 }
 
 /// Names and sources of the templates that become files of a tree, under the same path.
-pub const FILES: &[(&str, &str)] = templates![
+pub(super) const FILES: &[(&str, &str)] = templates![
     "include/caffe/layers/quant_layer.hpp",
     "include/caffe/util/batch_norm_folding.hpp",
     "include/caffe/util/weight_quantizer.hpp",
@@ -24,6 +24,7 @@ pub const FILES: &[(&str, &str)] = templates![
 
 /// Names and sources of the templates for lines in a tree's own files, and of EDITS.md.
 const SNIPPETS: &[(&str, &str)] = templates![
+    "GFPQLibs/gitignore",
     "src/caffe/proto/net_field.proto",
     "src/caffe/proto/quant_parameter.proto",
     "Makefile/libraries.mk",
@@ -39,7 +40,7 @@ const SNIPPETS: &[(&str, &str)] = templates![
 ];
 
 /// Renders the template `name`, one of those above, with a value for each variable in it.
-pub fn render(name: &'static str, variables: &[(&str, String)]) -> Result<String, Error> {
+pub(super) fn render(name: &'static str, variables: &[(&str, String)]) -> Result<String, Error> {
     let source = FILES.iter().chain(SNIPPETS).find(|(known, _)| *known == name).map_or("", |(_, source)| source);
     let mut context = tera::Context::new();
     for (key, value) in variables {

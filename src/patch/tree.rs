@@ -2,14 +2,13 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::fs;
-use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
+use super::disk::{Entry, Root};
 use super::error::Error;
+use super::journal::JOURNAL;
 use super::source_text::Text;
 
 /// The extensions of source files.
@@ -18,70 +17,26 @@ const SOURCES: &[&str] = &["cpp", "cu", "cuh", "h", "hpp", "py"];
 /// A folder that holds Caffe's sources.
 #[derive(Clone, Debug)]
 pub struct Tree {
-    root: PathBuf,
+    root: Root,
     /// Entries by path relative to the tree, to be read instead of those on disk: the originals of a patched tree.
     /// `None` hides a file.
     overlay: HashMap<PathBuf, Option<Entry>>,
 }
 
-/// What a path holds: a file or a symbolic link.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Entry {
-    /// A regular file.
-    File {
-        /// The whole content.
-        bytes: Vec<u8>,
-        /// The permission bits, 0o7777 at most.
-        mode: u32,
-    },
-    /// A symbolic link to this target.
-    Link(PathBuf),
-}
-
-impl Entry {
-    /// A regular file with mode 0644.
-    pub fn file(bytes: Vec<u8>) -> Entry {
-        Entry::File { bytes, mode: 0o644 }
-    }
-
-    /// Reads what `path` holds, without following a link; `None` if there is nothing.
-    pub fn read(path: &Path) -> Result<Option<Entry>, Error> {
-        let read = || -> io::Result<Entry> {
-            let metadata = fs::symlink_metadata(path)?;
-            if metadata.is_symlink() {
-                return Ok(Entry::Link(fs::read_link(path)?));
-            }
-            Ok(Entry::File { bytes: fs::read(path)?, mode: metadata.permissions().mode() & 0o7777 })
-        };
-        match read() {
-            Ok(entry) => Ok(Some(entry)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(Error::Read { path: path.into(), source }),
-        }
-    }
-
-    /// A file with this content and the entry's permissions; a link becomes a file.
-    pub fn with_bytes(&self, bytes: Vec<u8>) -> Entry {
-        match self {
-            Entry::File { mode, .. } => Entry::File { bytes, mode: *mode },
-            Entry::Link(_) => Entry::file(bytes),
-        }
-    }
-}
-
 impl Tree {
-    /// Checks that a folder is a Caffe tree.
+    /// Opens a folder that is a Caffe tree, or was one when it was patched.
     ///
     /// # Errors
     /// [`Error::NotCaffe`] when one of Caffe's files is missing.
     pub fn open(root: &Path) -> Result<Tree, Error> {
+        let root = Root::open(root).map_err(|_| Error::NotCaffe { root: root.into(), missing: "Makefile" })?;
         for missing in ["Makefile", "Makefile.config.example", "src/caffe/proto/caffe.proto", "include/caffe/layer.hpp"]
         {
-            if !root.join(missing).is_file() {
-                return Err(Error::NotCaffe { root: root.into(), missing });
+            if !root.path().join(missing).is_file() && root.bytes(Path::new(JOURNAL))?.is_none() {
+                return Err(Error::NotCaffe { root: root.path().into(), missing });
             }
         }
-        Ok(Tree { root: root.into(), overlay: HashMap::new() })
+        Ok(Tree { root, overlay: HashMap::new() })
     }
 
     /// The same tree, with these entries read instead of those on disk; `None` hides a file.
@@ -90,33 +45,40 @@ impl Tree {
     }
 
     /// What a path relative to the tree holds, without following a link; `None` if there is nothing.
+    ///
+    /// # Errors
+    /// [`Error::Outside`], [`Error::Read`].
     pub fn entry(&self, path: &Path) -> Result<Option<Entry>, Error> {
         match self.overlay.get(path) {
             Some(entry) => Ok(entry.clone()),
-            None => Entry::read(&self.root.join(path)),
+            None => self.root.entry(path),
         }
     }
 
     /// The tree's folder.
-    pub fn root(&self) -> &Path {
+    pub fn root(&self) -> &Root {
         &self.root
     }
 
-    /// The text of the file at a path relative to the tree, following links; `None` if there is no file.
+    /// The text of the file at a path relative to the tree, following links that stay in the tree; `None` if there is no
+    /// file.
+    ///
+    /// # Errors
+    /// [`Error::Outside`], [`Error::Read`].
     pub fn text(&self, path: &Path) -> Result<Option<Text>, Error> {
-        match self.overlay.get(path) {
-            Some(Some(Entry::File { bytes, .. })) => return Ok(Some(Text::from_bytes(bytes))),
-            Some(None) => return Ok(None),
-            Some(Some(Entry::Link(target))) => {
-                let folder = path.parent().unwrap_or(Path::new(""));
-                return read_text(&self.root.join(folder).join(target));
-            }
-            None => {}
-        }
-        read_text(&self.root.join(path))
+        let bytes = match self.overlay.get(path) {
+            Some(Some(Entry::File { bytes, .. })) => Some(bytes.clone()),
+            Some(None) => None,
+            Some(Some(Entry::Link(target))) => self.root.bytes(&path.parent().unwrap_or(Path::new("")).join(target))?,
+            None => self.root.bytes(path)?,
+        };
+        Ok(bytes.map(|bytes| Text::from_bytes(&bytes)))
     }
 
     /// Refuses a tree whose Layer class QuantLayer cannot derive from, or that has another Quant layer already.
+    ///
+    /// # Errors
+    /// [`Error::ForeignLayer`], [`Error::QuantPresent`], and those of [`Tree::text`].
     pub fn check_fits(&self) -> Result<(), Error> {
         let header = Path::new("include/caffe/layer.hpp");
         let text = self.text(header)?;
@@ -134,23 +96,22 @@ impl Tree {
             None
         };
         if let Some(sign) = sign {
-            return Err(Error::ForeignLayer { path: self.root.join(header), sign });
+            return Err(Error::ForeignLayer { path: self.root.path().join(header), sign });
         }
         self.check_no_quant()
     }
 
     /// Refuses a tree in which a source file registers a Quant layer. Files in the overlay are the patch's own.
     fn check_no_quant(&self) -> Result<(), Error> {
-        for path in self.sources(Path::new("src/caffe")) {
+        for path in self.sources(Path::new("src/caffe"))? {
             let is_compiled = path.extension().is_some_and(|extension| extension == "cpp" || extension == "cu");
             if !is_compiled || self.overlay.contains_key(&path) {
                 continue;
             }
-            let path = self.root.join(path);
-            let bytes = fs::read(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
+            let bytes = self.root.bytes(&path)?.unwrap_or_default();
             for sign in ["REGISTER_LAYER_CLASS(Quant)", "REGISTER_LAYER_CREATOR(Quant,"] {
                 if bytes.windows(sign.len()).any(|window| window == sign.as_bytes()) {
-                    return Err(Error::QuantPresent { path, what: sign.to_owned() });
+                    return Err(Error::QuantPresent { path: self.root.path().join(path), what: sign.to_owned() });
                 }
             }
         }
@@ -158,33 +119,37 @@ impl Tree {
     }
 
     /// The C++, CUDA and Python sources below a folder of the tree, in the order of their paths; a path that is no
-    /// folder is returned as it is. Paths are relative to the tree.
-    pub fn sources(&self, path: &Path) -> Vec<PathBuf> {
-        let full = self.root.join(path);
-        if !full.is_dir() {
-            return vec![path.into()];
+    /// folder is returned as it is. Paths are relative to the tree. Links are not followed.
+    ///
+    /// # Errors
+    /// [`Error::Outside`], [`Error::Read`].
+    pub fn sources(&self, path: &Path) -> Result<Vec<PathBuf>, Error> {
+        if !self.root.is_folder(path).map_err(|error| self.root.read_error(path, error))? {
+            return Ok(vec![path.into()]);
         }
-        let is_source = |path: &PathBuf| {
-            let extension = path.extension().and_then(OsStr::to_str);
-            extension.is_some_and(|extension| SOURCES.contains(&extension))
-        };
-        let entries = WalkDir::new(full).sort_by_file_name().into_iter().filter_map(Result::ok);
-        let files = entries.filter(|entry| !entry.file_type().is_dir());
-        let paths = files.filter_map(|file| file.path().strip_prefix(&self.root).ok().map(Path::to_path_buf));
-        paths.filter(is_source).collect()
+        let mut sources = Vec::new();
+        for entry in WalkDir::new(self.root.path().join(path)).sort_by_file_name() {
+            let entry = entry.map_err(|error| self.root.read_error(path, error.into()))?;
+            let below = entry.path().strip_prefix(self.root.path());
+            if let (false, Ok(below)) = (entry.file_type().is_dir(), below)
+                && is_source(below)
+            {
+                sources.push(below.into());
+            }
+        }
+        Ok(sources)
     }
 }
 
-fn read_text(path: &Path) -> Result<Option<Text>, Error> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(Text::from_bytes(&bytes))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(Error::Read { path: path.into(), source }),
-    }
+/// Whether a path has the extension of a source file.
+pub(super) fn is_source(path: &Path) -> bool {
+    path.extension().and_then(OsStr::to_str).is_some_and(|extension| SOURCES.contains(&extension))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -195,9 +160,9 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, "").unwrap();
         }
-        let tree = Tree { root: root.path().into(), overlay: HashMap::new() };
+        let tree = Tree { root: Root::open(root.path()).unwrap(), overlay: HashMap::new() };
         let expected = ["src/a/x.hpp", "src/a.cpp", "src/b.cu"].map(PathBuf::from);
-        assert_eq!(tree.sources(Path::new("src")), expected);
-        assert_eq!(tree.sources(Path::new("src/missing.cpp")), [PathBuf::from("src/missing.cpp")]);
+        assert_eq!(tree.sources(Path::new("src")).unwrap(), expected);
+        assert_eq!(tree.sources(Path::new("src/missing.cpp")).unwrap(), [PathBuf::from("src/missing.cpp")]);
     }
 }

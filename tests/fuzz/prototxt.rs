@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 
-#[path = "../prototxt/survive.rs"]
+#[path = "../prototxt/properties/survive.rs"]
 mod survive;
 
 fuzz_target!(|bytes: &[u8]| survive::survive(bytes));

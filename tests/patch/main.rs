@@ -1,7 +1,11 @@
 //! The patch on small trees that the tests make themselves; scripts/checks/check_tree.sh tests it on a real Caffe.
 
 mod apply_revert;
+mod completeness;
+mod concurrent;
 mod cuda;
+mod faults;
+mod hostile;
 mod refusals;
 mod stock;
 

@@ -2,7 +2,7 @@
 
 use gfpq::prototxt::Document;
 
-use crate::survive::assert_tiled;
+use crate::properties::survive::assert_tiled;
 use crate::{fixture, parse};
 
 #[test]

@@ -6,10 +6,8 @@ mod cli;
 mod document;
 mod net;
 mod properties;
-mod random;
 mod scale;
 mod strip;
-mod survive;
 
 use gfpq::prototxt::{Document, Quantised, Selection, Weights, add_quant, strip_quant};
 

@@ -29,7 +29,7 @@ impl FieldNumbers {
 }
 
 /// The lines that go into each place, with their indentation.
-pub struct Snippets {
+pub(crate) struct Snippets {
     /// The field of LayerParameter.
     pub layer_field: String,
     /// The field of NetParameter, with its comment.
@@ -40,7 +40,7 @@ pub struct Snippets {
 
 impl Snippets {
     /// Renders them for a tree's field numbers.
-    pub fn new(numbers: FieldNumbers) -> Result<Snippets, Error> {
+    pub(crate) fn new(numbers: FieldNumbers) -> Result<Snippets, Error> {
         Ok(Snippets {
             layer_field: format!("  optional QuantParameter quant_param = {};\n", numbers.layer),
             net_field: template::render("src/caffe/proto/net_field.proto", &[("number", numbers.net.to_string())])?,
@@ -53,7 +53,7 @@ impl Snippets {
 ///
 /// # Errors
 /// When the file already has a `quant_param`, or lacks what the edits attach to.
-pub fn edit(path: &Path, text: &mut Text) -> Result<FieldNumbers, Error> {
+pub(crate) fn edit(path: &Path, text: &mut Text) -> Result<FieldNumbers, Error> {
     let missing = |wanted: &str| Error::NoPlace { path: path.into(), wanted: wanted.into() };
     let source = text.as_str();
     for name in ["quant_param", "weight_quant_param", "QuantParameter"] {

@@ -7,15 +7,15 @@ use crate::patch::host::nvcc::Cuda;
 use crate::patch::source_text::Text;
 
 /// The edit's name among the compatibility edits.
-pub const NAME: &str = "cuda-architectures";
+pub(crate) const NAME: &str = "cuda-architectures";
 /// Why Caffe needs it.
-pub const REASON: &str = "nvcc refuses some of the architectures that CUDA_ARCH lists";
+pub(crate) const REASON: &str = "nvcc refuses some of the architectures that CUDA_ARCH lists";
 /// The files to look at, relative to the tree.
-pub const PATHS: &[&str] = &["Makefile.config.example", "Makefile.config"];
+pub(crate) const PATHS: &[&str] = &["Makefile.config.example", "Makefile.config"];
 
 /// Drops from CUDA_ARCH the architectures that this nvcc refuses, and returns whether there were any. If none is left,
 /// the list becomes the one that suits the machine.
-pub fn drop_refused(text: &mut Text, cuda: &Cuda) -> bool {
+pub(crate) fn drop_refused(text: &mut Text, cuda: &Cuda) -> bool {
     if cuda.known.is_empty() || sets(text, "CPU_ONLY", "1") {
         return false;
     }

@@ -3,7 +3,7 @@
 use crate::patch::source_text::Text;
 
 /// Whether a line assigns or appends to a variable.
-pub fn assigns(line: &str, variable: &str) -> bool {
+pub(crate) fn assigns(line: &str, variable: &str) -> bool {
     line.strip_prefix(variable).is_some_and(|rest| {
         let rest = rest.trim_start();
         ["=", ":=", "+=", "?="].iter().any(|operator| rest.starts_with(operator))
@@ -11,24 +11,24 @@ pub fn assigns(line: &str, variable: &str) -> bool {
 }
 
 /// Whether some line sets a variable to exactly this value.
-pub fn sets(text: &Text, variable: &str, value: &str) -> bool {
+pub(crate) fn sets(text: &Text, variable: &str, value: &str) -> bool {
     let is_value =
         |line: &str| line.split('#').next().and_then(|line| line.split('=').nth(1)).map(str::trim) == Some(value);
     text.find_line(|line| assigns(line.trim_start(), variable) && is_value(line)).is_some()
 }
 
 /// Whether an assignment appends, with `+=`.
-pub fn appends(line: &str) -> bool {
+pub(crate) fn appends(line: &str) -> bool {
     line.split('=').next().is_some_and(|head| head.ends_with('+'))
 }
 
 /// The offsets of the lines that match, outside of any conditional.
-pub fn unconditional(text: &Text, matches: impl Fn(&str) -> bool) -> Vec<usize> {
+pub(crate) fn unconditional(text: &Text, matches: impl Fn(&str) -> bool) -> Vec<usize> {
     lines_with_depth(text).filter(|&(_, line, depth)| depth == 0 && matches(line)).map(|(at, ..)| at).collect()
 }
 
 /// The offset behind the logical line at `from`, or behind the outermost conditional around that line.
-pub fn end_of_statement(text: &Text, from: usize) -> usize {
+pub(crate) fn end_of_statement(text: &Text, from: usize) -> usize {
     let outside = lines_with_depth(text).find(|&(at, _, depth)| at >= from && depth == 0);
     outside.map_or(text.as_str().len(), |(at, ..)| text.end_of_logical_line(at))
 }

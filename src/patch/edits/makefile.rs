@@ -11,7 +11,7 @@ use crate::patch::template;
 ///
 /// # Errors
 /// When the LIBRARIES line or the rule of $(DYNAMIC_NAME) is not found.
-pub fn edit(path: &Path, text: &mut Text) -> Result<(), Error> {
+pub(crate) fn edit(path: &Path, text: &mut Text) -> Result<(), Error> {
     let missing = |wanted: &str| Error::NoPlace { path: path.into(), wanted: wanted.into() };
 
     // Behind the first `LIBRARIES += glog …` that is outside of any conditional, but not before a line that overwrites

@@ -12,7 +12,7 @@ use crate::patch::template;
 ///
 /// # Errors
 /// When no line sets LIBRARY_DIRS.
-pub fn add_directories(path: &Path, text: &mut Text) -> Result<(), Error> {
+pub(crate) fn add_directories(path: &Path, text: &mut Text) -> Result<(), Error> {
     // The added lines append to both variables, so they go behind the last line that sets one of them, and behind the
     // conditional that this line may be in.
     let mut at = None;
@@ -30,12 +30,12 @@ pub fn add_directories(path: &Path, text: &mut Text) -> Result<(), Error> {
 }
 
 /// Whether the file chooses a C++ compiler for nvcc, or builds without nvcc.
-pub fn chooses_compiler(text: &Text) -> bool {
+pub(crate) fn chooses_compiler(text: &Text) -> bool {
     sets(text, "CPU_ONLY", "1") || text.find_line(|line| assigns(line.trim_start(), "CUSTOM_CXX")).is_some()
 }
 
 /// Sets the variables of an example for a machine.
-pub fn set_for_machine(text: &mut Text, machine: &Machine) {
+pub(crate) fn set_for_machine(text: &mut Text, machine: &Machine) {
     for (variable, value) in machine.settings() {
         set(text, variable, &value);
     }

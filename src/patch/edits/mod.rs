@@ -1,11 +1,11 @@
 //! The edits to a tree's own files, one module per file or kind of file.
 
-pub mod caffe_proto;
-pub mod compat;
-pub mod cuda_arch;
-pub mod make_syntax;
-pub mod makefile;
-pub mod makefile_config;
-pub mod net_sources;
+pub(super) mod caffe_proto;
+pub(super) mod compat;
+pub(super) mod cuda_arch;
+pub(super) mod make_syntax;
+pub(super) mod makefile;
+pub(super) mod makefile_config;
+pub(super) mod net_sources;
 mod next_available;
 mod proto_text;

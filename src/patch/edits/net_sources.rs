@@ -11,7 +11,7 @@ use crate::patch::template;
 ///
 /// # Errors
 /// When a place is not found.
-pub fn edit_header(path: &Path, text: &mut Text) -> Result<(), Error> {
+pub(crate) fn edit_header(path: &Path, text: &mut Text) -> Result<(), Error> {
     let missing = |wanted: &str| Error::NoPlace { path: path.into(), wanted: wanted.into() };
     let member =
         text.find_line(|line| line.contains("(Net);")).ok_or_else(|| missing("DISABLE_COPY_AND_ASSIGN(Net)"))?;
@@ -43,7 +43,7 @@ fn last_plain_include(text: &Text) -> Option<usize> {
 ///
 /// # Errors
 /// When a place is not found.
-pub fn edit_source(path: &Path, text: &mut Text) -> Result<(), Error> {
+pub(crate) fn edit_source(path: &Path, text: &mut Text) -> Result<(), Error> {
     let missing = |wanted: &str| Error::NoPlace { path: path.into(), wanted: wanted.into() };
     for (call, before) in [("->Backward(", "net/backward.cpp"), ("->Forward(", "net/forward.cpp")] {
         surround(text, call, before)?

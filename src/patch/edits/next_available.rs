@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 /// The number in such a comment, and its place.
-pub struct NextAvailable {
+pub(super) struct NextAvailable {
     pub number: u32,
     /// Byte range in the source: the number, and on to the closing parenthesis if the line has one.
     pub span: Range<usize>,
@@ -14,7 +14,7 @@ pub struct NextAvailable {
 
 impl NextAvailable {
     /// Finds the comment for a message.
-    pub fn find(source: &str, message: &str) -> Option<NextAvailable> {
+    pub(super) fn find(source: &str, message: &str) -> Option<NextAvailable> {
         let mut offset = 0;
         for line in source.split_inclusive('\n') {
             let comment = line.trim_start();

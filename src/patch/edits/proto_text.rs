@@ -5,7 +5,7 @@ use std::ops::Range;
 
 /// A field of a message, such as `optional Type name = 3 [default = 1];`.
 #[derive(Debug)]
-pub struct Field<'a> {
+pub(super) struct Field<'a> {
     pub name: &'a str,
     pub number: u32,
     /// Byte range in the source, from the label to the semicolon.
@@ -14,7 +14,7 @@ pub struct Field<'a> {
 
 /// A message definition.
 #[derive(Debug)]
-pub struct Message<'a> {
+pub(super) struct Message<'a> {
     /// Byte range in the source, from `message` to the closing brace.
     pub span: Range<usize>,
     /// In the order of the source; those of a `oneof` are the message's own.
@@ -24,7 +24,7 @@ pub struct Message<'a> {
 }
 
 /// Words, numbers and single punctuation marks with their offsets; comments and strings are skipped.
-pub fn tokens(source: &str) -> impl Iterator<Item = (usize, &str)> {
+pub(super) fn tokens(source: &str) -> impl Iterator<Item = (usize, &str)> {
     let bytes = source.as_bytes();
     let mut at = 0;
     std::iter::from_fn(move || {
@@ -57,7 +57,7 @@ pub fn tokens(source: &str) -> impl Iterator<Item = (usize, &str)> {
 }
 
 /// Reads the top-level message `name`; `None` if there is none or it does not end.
-pub fn message<'a>(source: &'a str, name: &str) -> Option<Message<'a>> {
+pub(super) fn message<'a>(source: &'a str, name: &str) -> Option<Message<'a>> {
     let mut tokens = tokens(source).peekable();
     let mut depth = 0;
     let start = loop {

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
+use crate::patch::disk::Entry;
 use crate::patch::error::Error;
-use crate::patch::tree::Entry;
 
 /// The headers and shared libraries of a GFPQLibs folder.
 #[derive(Debug)]

@@ -1,5 +1,5 @@
 //! What this machine has: its compilers and libraries, and the GFPQ library to install.
 
-pub mod library;
-pub mod machine;
-pub mod nvcc;
+pub(super) mod library;
+pub(super) mod machine;
+pub(super) mod nvcc;

@@ -3,7 +3,7 @@
 use super::edit::Edit;
 use crate::patch::source_text::Text;
 
-pub const EDIT: Edit = Edit {
+pub(super) const EDIT: Edit = Edit {
     name: "cuda-device-properties",
     reason: "CUDA 13 took properties out of cudaDeviceProp that are only printed",
     paths: &["src/caffe/common.cpp"],
@@ -11,7 +11,7 @@ pub const EDIT: Edit = Edit {
 };
 
 /// The same edit of the test that prints them, under a name of its own.
-pub const TEST_EDIT: Edit = Edit {
+pub(super) const TEST_EDIT: Edit = Edit {
     name: "cuda-device-properties-test",
     reason: "the same, in a test's listing",
     paths: &["src/caffe/test/test_platform.cpp"],

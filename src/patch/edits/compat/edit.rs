@@ -3,7 +3,7 @@
 use crate::patch::source_text::Text;
 
 /// A compatibility edit of one or several of a tree's files.
-pub struct Edit {
+pub(crate) struct Edit {
     /// Its name in reports and in the journal.
     pub name: &'static str,
     /// Why Caffe needs it, in one line.

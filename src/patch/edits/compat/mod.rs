@@ -6,7 +6,7 @@ mod cuda_properties;
 mod edit;
 mod protobuf_bytes_limit;
 
-pub use edit::Edit;
+pub(crate) use edit::Edit;
 
 /// All of them, in the order in which they are made.
-pub const EDITS: &[Edit] = &[protobuf_bytes_limit::EDIT, cuda_properties::EDIT, cuda_properties::TEST_EDIT];
+pub(crate) const EDITS: &[Edit] = &[protobuf_bytes_limit::EDIT, cuda_properties::EDIT, cuda_properties::TEST_EDIT];

@@ -3,7 +3,7 @@
 use super::edit::Edit;
 use crate::patch::source_text::Text;
 
-pub const EDIT: Edit = Edit {
+pub(super) const EDIT: Edit = Edit {
     name: "protobuf-bytes-limit",
     reason: "protobuf 3.18 and later give SetTotalBytesLimit one argument",
     paths: &["src/caffe/util/io.cpp"],

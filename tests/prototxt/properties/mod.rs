@@ -1,13 +1,16 @@
 //! Properties that hold for any net and any text.
 
+mod random;
+pub(super) mod survive;
+
 use gfpq::prototxt::{Fault, Selection, Target, Weights, add_quant, check, strip_quant};
 use gfpq::quant::Bits;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::random::{Choices, net};
-use crate::survive::{assert_tiled, survive};
 use crate::{parse, there_and_back};
+use random::{Choices, net};
+use survive::{assert_tiled, survive};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
