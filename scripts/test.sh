@@ -43,6 +43,12 @@ rust_style() {
 
 rust_tests() { cargo test --release; }
 
+# Patching under kills, full disks and errors at disk calls, on a mounted folder, and as root on a user's tree.
+patch_faults() {
+  scripts/setup.sh git strace
+  cargo test --release --test patch faults -- --ignored --nocapture
+}
+
 # The CUDA kernels: all float32 patterns on the host, and every architecture that each NVRTC and ptxas compiles for.
 gpu_kernels() {
   GFPQ_NVRTC=$(scripts/fetch/nvrtc.sh)
@@ -132,6 +138,7 @@ step setup scripts/setup.sh
 step package scripts/package.sh
 step rust_style rust_style
 step rust_tests rust_tests
+step patch_faults patch_faults
 step gpu_kernels gpu_kernels
 step vendor_library vendor_library
 step swap tests/swap/run.sh
