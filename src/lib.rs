@@ -2,8 +2,8 @@
 //!
 //! Each folder is one capability. A folder uses only these others:
 //!
-//! - `cli`: `bench`, `caffemodel`, `cuda`, `diff`, `patch`, `prototxt`, `quant`;
-//! - `patch`: `diff`;
+//! - `cli`: `bench`, `caffemodel`, `cuda`, `unified_diff`, `patch`, `prototxt`, `quant`;
+//! - `patch`: `unified_diff`;
 //! - `caffemodel`: `prototxt`, `quant`;
 //! - `ffi`: `cuda`, `quant`;
 //! - `prototxt`, `bench` and `cuda`: `quant`.
@@ -12,9 +12,9 @@ pub mod bench;
 pub mod caffemodel;
 pub mod cli;
 pub mod cuda;
-mod diff;
 #[expect(unreachable_pub, reason = "cxx makes public all that a bridge declares")]
 pub mod ffi;
 pub mod patch;
 pub mod prototxt;
 pub mod quant;
+mod unified_diff;

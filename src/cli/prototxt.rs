@@ -9,12 +9,12 @@ use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand};
 
 use super::io;
-use crate::diff::write_unified;
 use crate::prototxt::{
     EditError, Finding, Quantised, Report, Selection, Severity, Stripped, Target, Weights, add_quant, check,
     strip_quant,
 };
 use crate::quant::Bits;
+use crate::unified_diff::write_unified;
 
 #[derive(Subcommand)]
 pub(super) enum Command {

@@ -7,7 +7,7 @@ use super::edits::caffe_proto::{FieldNumbers, Snippets};
 use super::error::Error;
 use super::plan::{self, Change, Plan};
 use super::template;
-use crate::diff::write_unified;
+use crate::unified_diff::write_unified;
 
 /// The patch for the last Caffe that BVLC published: the new files under their paths in a tree, and `EDITS.md`, which
 /// describes the edits of the tree's own files for making them by hand.

@@ -2,8 +2,8 @@
 
 mod cli;
 mod fold;
-mod keep;
 mod quantise;
+mod unknown_fields;
 
 use gfpq::caffemodel::Model;
 use gfpq::prototxt::Document;

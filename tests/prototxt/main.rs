@@ -4,9 +4,9 @@ mod add;
 mod check;
 mod cli;
 mod document;
+mod large_files;
 mod net;
 mod properties;
-mod scale;
 mod strip;
 
 use gfpq::prototxt::{Document, Quantised, Selection, Weights, add_quant, strip_quant};

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::Path;
 
-use super::next_available::NextAvailable;
-use super::proto_text::{Message, message, tokens};
+use super::next_field_number::NextAvailable;
+use super::proto_schema::{Message, message, tokens};
 use crate::patch::error::Error;
 use crate::patch::source_text::Text;
 use crate::patch::template;

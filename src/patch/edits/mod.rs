@@ -7,5 +7,5 @@ pub(super) mod make_syntax;
 pub(super) mod makefile;
 pub(super) mod makefile_config;
 pub(super) mod net_sources;
-mod next_available;
-mod proto_text;
+mod next_field_number;
+mod proto_schema;

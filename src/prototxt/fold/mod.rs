@@ -4,14 +4,14 @@
 //! before it, in every state of the net. The layer with weights takes over the name of the last layer's top, so that the
 //! chain's result keeps its name for its readers, and for users who look for an output by name.
 
-mod finder;
+mod foldable_layers;
 mod folded_text;
 
 use bstr::BString;
 
 use super::net::{Layer, Net};
 
-pub use finder::chains;
+pub use foldable_layers::chains;
 pub use folded_text::fold_text;
 
 /// Where an output channel's weights lie in a layer's weight blob.

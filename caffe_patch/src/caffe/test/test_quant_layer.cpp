@@ -48,7 +48,9 @@ class QuantLayerTest : public MultiDeviceTest<TypeParam> {
   QuantLayerTest()
       : blob_bottom_(new Blob<Dtype>(2, 5, 1, 1)),
         blob_top_(new Blob<Dtype>()) {
-    FillCount(blob_bottom_);
+    for (int i = 0; i < blob_bottom_->count(); ++i) {
+      blob_bottom_->mutable_cpu_data()[i] = Dtype(i);
+    }
     blob_bottom_vec_.push_back(blob_bottom_);
     blob_top_vec_.push_back(blob_top_);
     // A fork of a process that has used the GPU cannot.
@@ -57,13 +59,6 @@ class QuantLayerTest : public MultiDeviceTest<TypeParam> {
   virtual ~QuantLayerTest() {
     delete blob_bottom_;
     delete blob_top_;
-  }
-
-  /// 0, 1, 2, ...
-  static void FillCount(Blob<Dtype>* blob) {
-    for (int i = 0; i < blob->count(); ++i) {
-      blob->mutable_cpu_data()[i] = Dtype(i);
-    }
   }
 
   static LayerParameter Param(const string& text, Phase phase) {
@@ -77,6 +72,16 @@ class QuantLayerTest : public MultiDeviceTest<TypeParam> {
   void Run(Layer<Dtype>* layer) {
     layer->SetUp(blob_bottom_vec_, blob_top_vec_);
     layer->Forward(blob_bottom_vec_, blob_top_vec_);
+  }
+
+  /// A layer with the range that training on 0 ... 9 at 8 bits leaves.
+  LayerParameter Trained(const string& text) {
+    QuantLayer<Dtype> layer(Param("", TRAIN));
+    Run(&layer);
+    LayerParameter param = Param(text, TEST), trained;
+    layer.ToProto(&trained);
+    param.mutable_blobs()->CopyFrom(trained.blobs());
+    return param;
   }
 
   /// The values of 0 ... 9 when the range is that of 9 at 8 bits.
@@ -145,9 +150,7 @@ TYPED_TEST(QuantLayerTest, TestForward16Bit) {
 
 TYPED_TEST(QuantLayerTest, TestForwardNegative) {
   typedef typename TypeParam::Dtype Dtype;
-  for (int i = 0; i < 10; ++i) {
-    this->blob_bottom_->mutable_cpu_data()[i] *= -1;
-  }
+  caffe_scal(10, Dtype(-1), this->blob_bottom_->mutable_cpu_data());
   QuantLayer<Dtype> layer(this->Param("", TRAIN));
   this->Run(&layer);
   EXPECT_EQ(this->blob_top_->cpu_data()[0], 0);
@@ -191,13 +194,7 @@ TYPED_TEST(QuantLayerTest, TestTrainRangeGrows) {
 
 TYPED_TEST(QuantLayerTest, TestTestRangeIsFixed) {
   typedef typename TypeParam::Dtype Dtype;
-  QuantLayer<Dtype> train_layer(this->Param("", TRAIN));
-  this->Run(&train_layer);
-  LayerParameter param = this->Param("", TEST);
-  LayerParameter trained;
-  train_layer.ToProto(&trained);
-  param.mutable_blobs()->CopyFrom(trained.blobs());
-  QuantLayer<Dtype> test_layer(param);
+  QuantLayer<Dtype> test_layer(this->Trained(""));
   WarningCounter warnings("my_quant");
   this->blob_bottom_->mutable_cpu_data()[0] = 1000;
   this->Run(&test_layer);
@@ -247,11 +244,11 @@ TYPED_TEST(QuantLayerTest, TestBackward) {
     this->blob_top_->mutable_cpu_diff()[i] = i - 4.5;
     this->blob_bottom_->mutable_cpu_diff()[i] = 100;
   }
-  vector<bool> propagate_down(1, false);
-  layer.Backward(this->blob_top_vec_, propagate_down, this->blob_bottom_vec_);
+  layer.Backward(this->blob_top_vec_, vector<bool>(1, false),
+      this->blob_bottom_vec_);
   EXPECT_EQ(this->blob_bottom_->cpu_diff()[3], 100);
-  propagate_down[0] = true;
-  layer.Backward(this->blob_top_vec_, propagate_down, this->blob_bottom_vec_);
+  layer.Backward(this->blob_top_vec_, vector<bool>(1, true),
+      this->blob_bottom_vec_);
   for (int i = 0; i < 10; ++i) {
     EXPECT_EQ(this->blob_bottom_->cpu_diff()[i], Dtype(i - 4.5));
   }
@@ -337,13 +334,7 @@ TYPED_TEST(QuantLayerTest, TestLargeFiniteIsNotNonfinite) {
 
 TYPED_TEST(QuantLayerTest, TestRangeOfOtherWidthFails) {
   typedef typename TypeParam::Dtype Dtype;
-  LayerParameter param = this->Param("quant_param { quant_bits: 16 }", TEST);
-  LayerParameter trained;
-  QuantLayer<Dtype> train_layer(this->Param("", TRAIN));
-  this->Run(&train_layer);
-  train_layer.ToProto(&trained);
-  param.mutable_blobs()->CopyFrom(trained.blobs());
-  QuantLayer<Dtype> layer(param);
+  QuantLayer<Dtype> layer(this->Trained("quant_param { quant_bits: 16 }"));
   EXPECT_DEATH(this->Run(&layer), "my_quant.*stored range is one of 8 bits");
 }
 
@@ -360,16 +351,12 @@ TYPED_TEST(QuantLayerTest, TestTrainOnRangeOfOtherWidthFails) {
       "my_quant.*stored range is one of 8 bits");
 }
 
-TYPED_TEST(QuantLayerTest, TestBadBitsFail) {
+TYPED_TEST(QuantLayerTest, TestBadParametersFail) {
   typedef typename TypeParam::Dtype Dtype;
-  QuantLayer<Dtype> layer(this->Param("quant_param { quant_bits: 7 }", TRAIN));
-  EXPECT_DEATH(this->Run(&layer), "my_quant: quant_bits is 7");
-}
-
-TYPED_TEST(QuantLayerTest, TestTrainedRangeFails) {
-  typedef typename TypeParam::Dtype Dtype;
-  QuantLayer<Dtype> layer(this->Param("param { lr_mult: 1 }", TRAIN));
-  EXPECT_DEATH(this->Run(&layer), "my_quant: cannot train");
+  QuantLayer<Dtype> bits(this->Param("quant_param { quant_bits: 7 }", TRAIN));
+  EXPECT_DEATH(this->Run(&bits), "my_quant: quant_bits is 7");
+  QuantLayer<Dtype> trained(this->Param("param { lr_mult: 1 }", TRAIN));
+  EXPECT_DEATH(this->Run(&trained), "my_quant: cannot train");
 }
 
 TYPED_TEST(QuantLayerTest, TestSolverKeepsRange) {
