@@ -36,6 +36,17 @@ fn from_standard_input_to_standard_output_and_back() {
 }
 
 #[test]
+fn the_summary_counts_what_was_added_and_what_was_there() {
+    let text = fixture("train_val.prototxt");
+    let once = gfpq(&["add-quant", "-", "--weights", "--exclude", "conv1"], text.as_bytes());
+    let twice = gfpq(&["add-quant", "-", "--weights"], &once.stdout);
+    let again = gfpq(&["add-quant", "-", "--weights"], &twice.stdout);
+    let summary = "<stdin>: 0 Quant layers added; 5 bottoms were fed by one already\n";
+    assert!(stderr(&again).ends_with(summary), "{}", stderr(&again));
+    assert!(stderr(&once).ends_with("; weight_quant_param added; quant_param added for the weights of 1 layer\n"));
+}
+
+#[test]
 fn a_file_may_be_its_own_output() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("net.prototxt");

@@ -104,6 +104,12 @@ mod tests {
     }
 
     #[test]
+    fn control_characters_and_quotes_are_written_as_escapes() {
+        assert_eq!(encode(b"a\n\r\t\\\"'\x01\x1f\x7f1", b'"'), br#""a\n\r\t\\\"'\001\037\1771""#);
+        assert_eq!(encode(b"\"'", b'\''), br#"'"\''"#);
+    }
+
+    #[test]
     fn what_is_written_is_read() {
         let all: Vec<u8> = (0..=255).collect();
         for quote in [b'"', b'\''] {
