@@ -95,8 +95,12 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             args.with_options(|options| if *dry_run { show(&tree, options) } else { apply(&tree, options) })
         }
         Command::Revert { caffe_root } => {
-            let paths = patch::revert(&Tree::open(caffe_root)?)?;
-            writeln!(stdout(), "{}: {} files restored or removed", caffe_root.display(), paths.len())?;
+            let reverted = patch::revert(&Tree::open(caffe_root)?)?;
+            let mut out = stdout().lock();
+            writeln!(out, "{}: {} files restored or removed", caffe_root.display(), reverted.paths.len())?;
+            for path in reverted.kept_edits {
+                writeln!(out, "  keeps your edits: {}", path.display())?;
+            }
             Ok(ExitCode::SUCCESS)
         }
         Command::Status { caffe_root, json } => {

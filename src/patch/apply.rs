@@ -7,11 +7,12 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::disk::{FOLDER, Lock, RESTORING, Root, STAGED, check_folder, stage};
+use super::disk::{FOLDER, Lock, MERGED, RESTORING, Root, STAGED, check_folder};
 use super::error::Error;
-use super::journal::{Found, Journal, Record, State};
+use super::journal::{Found, Journal, State};
 use super::plan::{Change, Options, Plan};
-use super::revert::{sync_folders, undo};
+use super::revert::{keep_edits, sync_folders, undo};
+use super::staging::{keep, stage};
 use super::tree::Tree;
 
 /// What an apply did.
@@ -58,37 +59,45 @@ pub fn apply(tree: &Tree, options: &Options) -> Result<Outcome, Error> {
             if let Some(outcome) = complete(&journal, &plan, root)? {
                 return Ok(outcome);
             }
-            // The patch differs, so it has to be written anew; `undo` refuses if a file was edited.
+            // The patch differs, so it has to be written anew. `undo` keeps the user's edits, or refuses.
             undo(&journal, root)?;
         }
-        Some(interrupted) => undo(&interrupted, root)?,
+        Some(interrupted) => {
+            undo(&interrupted, root)?;
+        }
     }
     let plan = Plan::new(tree, options)?;
     commit(root, &plan)?;
     Ok(Outcome::Applied(plan))
 }
 
-/// Writes what is missing of an applied patch or was set back to its original. `None`, with nothing written, if a file
-/// that stands is to hold something else than the plan says: then the patch differs.
+/// The changes of an applied patch that are to be made again, since their paths are missing or hold their originals. `None`
+/// if a path that holds something else is to hold another text than it did: then the patch differs.
+fn lost<'p>(journal: &Journal, plan: &'p Plan, found: &[Found]) -> Option<Vec<&'p Change>> {
+    let is_lost = |found: Found| matches!(found, Found::Missing | Found::Original);
+    let mut lost = Vec::new();
+    for ((record, change), found) in journal.changes.iter().zip(&plan.changes).zip(found) {
+        if record.path != change.path || !(record.holds(change) || is_lost(*found)) {
+            return None;
+        }
+        lost.extend(is_lost(*found).then_some(change));
+    }
+    (journal.changes.len() == plan.changes.len()).then_some(lost)
+}
+
+/// Makes again what is lost of an applied patch. `None`, with nothing written, if the patch differs.
 fn complete(journal: &Journal, plan: &Plan, root: &Root) -> Result<Option<Outcome>, Error> {
     let found = journal.found(root)?;
-    let stands = |found: Found| matches!(found, Found::Patched | Found::Edited);
-    let same_paths = journal.changes.len() == plan.changes.len();
-    let records = || journal.changes.iter().zip(&plan.changes).zip(&found);
-    let fits = |((record, change), found): ((&Record, &Change), &Found)| {
-        record.path == change.path && (record.holds(change) || !stands(*found))
-    };
-    if !same_paths || !records().all(fits) {
-        return Ok(None);
-    }
-
-    let lost: Vec<&Change> = records().filter(|(_, found)| !stands(**found)).map(|((_, change), _)| change).collect();
+    let Some(lost) = lost(journal, plan, &found) else { return Ok(None) };
     if !lost.is_empty() {
         root.check_writable(lost.iter().map(|change| change.path.as_path()))?;
         // A file such as Makefile.config may be another one on this machine.
         let mut completed = journal.clone();
         for (record, change) in completed.changes.iter_mut().zip(&plan.changes) {
-            record.update(change);
+            if !record.holds(change) {
+                keep(root, change).map_err(|source| root.write_error(&change.path, source))?;
+                record.update(change);
+            }
         }
         completed.store(root)?;
         for change in &lost {
@@ -102,7 +111,8 @@ fn complete(journal: &Journal, plan: &Plan, root: &Root) -> Result<Option<Outcom
 
     remove_staged(root)?;
 
-    let edited = records().filter(|(_, found)| **found == Found::Edited).map(|((record, _), _)| record.path.clone());
+    let edited = journal.changes.iter().zip(found).filter(|(_, found)| *found == Found::Edited);
+    let edited = edited.map(|(record, _)| record.path.clone());
     let restored = lost.into_iter().map(|change| change.path.clone()).collect();
     Ok(Some(Outcome::AlreadyPatched { restored, edited: edited.collect() }))
 }
@@ -116,13 +126,17 @@ pub fn dry_run(tree: &Tree, options: &Options) -> Result<Plan, Error> {
     let _lock = Lock::shared(root)?;
     check_folder(root)?;
     let Some(journal) = Journal::load(root)? else { return Plan::new(tree, options) };
-    let edited = journal.edited(root)?;
-    if !edited.is_empty() {
-        return Err(Error::EditedSince { paths: edited });
+    let mut unpatched = journal.originals(root)?;
+    let mut plan = Plan::new(&tree.with_overlay(unpatched.clone()), options)?;
+    if let Some(lost) = lost(&journal, &plan, &journal.found(root)?) {
+        plan.changes = lost.into_iter().cloned().collect();
+    } else {
+        let kept = keep_edits(&journal, root)?.1;
+        unpatched.extend(kept.into_iter().map(|(path, entry)| (path, Some(entry))));
+        plan = Plan::new(&tree.with_overlay(unpatched), options)?;
     }
 
-    // Planned from the originals, but reported as changes of what the files hold now.
-    let mut plan = Plan::new(&tree.with_overlay(journal.originals(root)?), options)?;
+    // Planned from the files without the patch, but reported as changes of what they hold now.
     for change in &mut plan.changes {
         change.before = root.entry(&change.path)?;
     }
@@ -175,6 +189,7 @@ fn commit(root: &Root, plan: &Plan) -> Result<(), Error> {
 /// Removes what is needed only while files move to their places.
 fn remove_staged(root: &Root) -> Result<(), Error> {
     root.remove_folder(Path::new(STAGED))
+        .and_then(|()| root.remove_folder(Path::new(MERGED)))
         .and_then(|()| root.remove_file(Path::new(RESTORING)))
         .and_then(|()| Journal::remove_leftover(root))
         .map_err(|source| root.write_error(Path::new(FOLDER), source))

@@ -51,8 +51,8 @@ pub enum Error {
 
     /// Files in the tree hold neither what the patch put there nor their originals.
     #[error(
-        "edited since the patch was applied: {}. Undo those edits, or move files that the patch created \
-             out of the tree, then try again (originals are kept under .gfpq/original)",
+        "edited since the patch was applied, in the patch's own lines or files: {}. Undo those edits, or move files that \
+         the patch created out of the tree, then try again (originals are kept under .gfpq/original)",
         list(paths)
     )]
     EditedSince {

@@ -6,18 +6,13 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::disk::{Entry, FOLDER, ORIGINALS, Root};
+use super::disk::{Entry, FOLDER, JOURNAL, MERGED, NEXT_JOURNAL, ORIGINALS, PATCHED, Root, is_plain};
 use super::error::Error;
 use super::plan::{self, Change, Plan};
-
-/// Relative to the tree.
-pub(super) const JOURNAL: &str = ".gfpq/journal.json";
-/// The next journal, until it takes the place of the one before.
-const NEXT_JOURNAL: &str = ".gfpq/journal.json.new";
 
 /// The record of an apply.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -56,6 +51,12 @@ pub struct Record {
     pub before: Option<String>,
     /// Hash of what the patch put there.
     after: String,
+    /// Hash of what a file that the patch created would hold without the patch's lines, if the user may go on editing it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    base: Option<String>,
+    /// Whether the original is the user's file without the patch's lines, which a revert that has begun restores.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    merged: bool,
 }
 
 /// What a path of an applied patch holds now.
@@ -69,6 +70,12 @@ pub enum Found {
     Missing,
     /// Something else.
     Edited,
+}
+
+/// A file as it was before the patch and as the patch left it.
+pub(super) struct Kept {
+    pub(super) original: Vec<u8>,
+    pub(super) patched: Vec<u8>,
 }
 
 impl Journal {
@@ -133,13 +140,6 @@ impl Journal {
     pub(super) fn found(&self, root: &Root) -> Result<Vec<Found>, Error> {
         self.changes.iter().map(|record| record.found(root)).collect()
     }
-
-    /// The paths that hold neither the patched entry nor the original one.
-    pub(super) fn edited(&self, root: &Root) -> Result<Vec<PathBuf>, Error> {
-        let found = self.found(root)?;
-        let edited = self.changes.iter().zip(found).filter(|(_, found)| *found == Found::Edited);
-        Ok(edited.map(|(record, _)| record.path.clone()).collect())
-    }
 }
 
 impl Record {
@@ -149,7 +149,35 @@ impl Record {
             purpose: change.purpose.clone(),
             before: change.before.as_ref().map(Entry::hash),
             after: change.after.hash(),
+            base: change.base.as_ref().map(Entry::hash),
+            merged: false,
         }
+    }
+
+    /// The original, or of a created file its text without the patch's lines, and what the patch made of it. `None` if they
+    /// are not kept as files, or were changed.
+    pub(super) fn kept(&self, root: &Root) -> Result<Option<Kept>, Error> {
+        let read = |folder: &str, hash: Option<&String>| {
+            let entry = root.entry(&Path::new(folder).join(&self.path))?;
+            Ok::<_, Error>(entry.filter(|entry| Some(&entry.hash()) == hash))
+        };
+        let original = read(ORIGINALS, self.before.as_ref().or(self.base.as_ref()))?;
+        let patched = read(PATCHED, Some(&self.after))?;
+        Ok(match (original, patched) {
+            (Some(Entry::File { bytes: original, .. }), Some(Entry::File { bytes: patched, .. })) => {
+                Some(Kept { original, patched })
+            }
+            _ => None,
+        })
+    }
+
+    /// Notes that a revert restores `merged` in place of the user's file as it is now.
+    pub(super) fn restore_merged(&mut self, root: &Root, merged: &Entry) -> Result<(), Error> {
+        let current = root.entry(&self.path)?;
+        self.after = current.as_ref().map_or_else(String::new, Entry::hash);
+        self.before = Some(merged.hash());
+        self.merged = true;
+        Ok(())
     }
 
     /// Whether a change of the same path leads to the same entry.
@@ -160,9 +188,10 @@ impl Record {
     /// Notes that the path holds what another plan puts there.
     pub(super) fn update(&mut self, change: &Change) {
         self.after = change.after.hash();
+        self.base = change.base.as_ref().map(Entry::hash);
     }
 
-    fn found(&self, root: &Root) -> Result<Found, Error> {
+    pub(super) fn found(&self, root: &Root) -> Result<Found, Error> {
         let now = root.entry(&self.path)?.as_ref().map(Entry::hash);
         Ok(match now {
             None => Found::Missing,
@@ -174,7 +203,7 @@ impl Record {
 
     /// Where the original is kept, if the path had one.
     pub(super) fn original_path(&self) -> PathBuf {
-        Path::new(ORIGINALS).join(&self.path)
+        Path::new(if self.merged { MERGED } else { ORIGINALS }).join(&self.path)
     }
 
     /// The kept original; `None` if the patch created the file.
@@ -189,10 +218,4 @@ impl Record {
             }),
         }
     }
-}
-
-/// Whether a path is a plain one beneath the tree, outside of gfpq's own folder.
-pub(super) fn is_plain(path: &Path) -> bool {
-    let is_normal = path.components().all(|component| matches!(component, Component::Normal(_)));
-    is_normal && !path.as_os_str().is_empty() && !path.starts_with(FOLDER)
 }

@@ -13,6 +13,7 @@ mod plan;
 mod render;
 mod revert;
 mod source_text;
+mod staging;
 mod template;
 mod tree;
 
@@ -26,5 +27,5 @@ pub use host::nvcc::{Cuda, HostCompiler};
 pub use journal::{Found, Journal, Record};
 pub use plan::{Change, Options, Plan};
 pub use render::{render_stock, render_tree, unified_diff};
-pub use revert::revert;
+pub use revert::{Reverted, revert};
 pub use tree::Tree;

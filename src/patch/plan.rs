@@ -2,14 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use super::disk::Entry;
+use super::disk::{Entry, is_plain};
 use super::edits::caffe_proto::{self, FieldNumbers};
 use super::edits::{compat, cuda_arch, makefile, makefile_config, net_sources};
 use super::error::Error;
 use super::host::library::Library;
 use super::host::machine::Machine;
 use super::host::nvcc::Cuda;
-use super::journal::is_plain;
 use super::source_text::Text;
 use super::template;
 use super::tree::{Tree, is_source};
@@ -34,6 +33,8 @@ pub struct Change {
     pub before: Option<Entry>,
     /// What it holds once the plan is applied.
     pub after: Entry,
+    /// Of a file that the patch creates and the user may go on editing: what it would hold without the patch's lines.
+    pub base: Option<Entry>,
     /// What the change is for, in words for people.
     pub purpose: String,
 }
@@ -143,8 +144,13 @@ impl Plan {
         let missing = || Error::NotCaffe { root: tree.root().path().into(), missing: EXAMPLE };
         let mut text = tree.text(Path::new(EXAMPLE))?.ok_or_else(missing)?;
         makefile_config::set_for_machine(&mut text, machine);
+        let base = Entry::file(text.to_bytes());
         makefile_config::add_directories(&tree.root().path().join(CONFIG), &mut text)?;
-        self.put(tree, Path::new(CONFIG), &text, "this machine's settings")
+        self.put(tree, Path::new(CONFIG), &text, "this machine's settings")?;
+        if let Some(config) = self.changes.iter_mut().find(|change| change.path == Path::new(CONFIG)) {
+            config.base = Some(base).filter(|_| config.before.is_none());
+        }
+        Ok(())
     }
 
     /// Makes the compatibility edits that the tree needs.
@@ -175,7 +181,7 @@ impl Plan {
         if tree.entry(&path)?.is_some() {
             return Err(Error::QuantPresent { path: tree.root().path().join(path), what: "this file".into() });
         }
-        self.push(Change { path, before: None, after, purpose: purpose.into() });
+        self.push(Change { path, before: None, after, base: None, purpose: purpose.into() });
         Ok(())
     }
 
@@ -251,7 +257,7 @@ impl Plan {
             Some(entry) => entry.with_bytes(text.to_bytes()),
             None => Entry::file(text.to_bytes()),
         };
-        self.push(Change { path: path.into(), before, after, purpose: purpose.into() });
+        self.push(Change { path: path.into(), before, after, base: None, purpose: purpose.into() });
         Ok(())
     }
 }

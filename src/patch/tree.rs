@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
-use super::disk::{Entry, Root};
+use super::disk::{Entry, JOURNAL, Root};
 use super::error::Error;
-use super::journal::JOURNAL;
 use super::source_text::Text;
 
 /// The extensions of source files.

@@ -154,15 +154,51 @@ fn a_linked_file_is_edited_and_its_link_restored() {
     assert!(scene.snapshot() == before);
 }
 
-/// A tree with edited files is not patched anew until the edits are undone.
 #[test]
-fn a_new_library_is_refused_while_a_file_is_edited() {
+fn a_new_library_is_installed_and_the_users_edits_are_kept() {
     let scene = Scene::new();
     scene.apply();
     fs::write(scene.libs().join("lib/libgfpq.so.1.0.0"), b"\0newer").unwrap();
     scene.edit("Makefile.config", "/usr/lib", "/usr/lib /opt/lib");
-    scene.refused(&["apply"], "edited since the patch was applied: Makefile.config");
-    scene.edit("Makefile.config", "/usr/lib /opt/lib", "/usr/lib");
+    scene.edit("src/caffe/net.cpp", "LOG(INFO)", "LOG(ERROR)");
     assert!(scene.apply().contains("patched"));
     assert_eq!(fs::read(scene.tree().join("GFPQLibs/lib/libgfpq.so.1")).unwrap(), b"\0newer");
+    assert!(scene.read("Makefile.config").contains("/usr/lib /opt/lib"));
+    assert!(scene.read("Makefile.config").contains("GFPQLibs/lib"));
+    let source = scene.read("src/caffe/net.cpp");
+    assert!(source.contains("LOG(ERROR)") && source.contains("weight_quantizer_->BeforeForward"), "{source}");
+}
+
+/// What the user has written into files of the patched tree.
+fn edit_patched(scene: &Scene) {
+    scene.edit("Makefile", "LIBRARIES += glog m\n", "LIBRARIES += glog m z\n");
+    scene.edit("Makefile", "all: ", "# mine\nall: ");
+    scene.edit("src/caffe/net.cpp", "  l = layers_[i]->Forward(b, t);", "  // mine\n  l = layers_[i]->Forward(b, t);");
+    scene.edit("src/caffe/proto/caffe.proto", "x_param = 6;", "x_param = 6; // mine");
+    scene.edit("Makefile.config.example", "LIBRARY_DIRS := /usr/lib", "LIBRARY_DIRS := /usr/lib /opt/lib");
+}
+
+#[test]
+fn revert_keeps_the_users_edits_beside_the_patch() {
+    let scene = Scene::new();
+    scene.apply();
+    edit_patched(&scene);
+    scene.edit("Makefile.config", "LIBRARY_DIRS := ", "# mine\nLIBRARY_DIRS := /opt/lib ");
+    let said = scene.revert();
+    assert!(said.contains("keeps your edits: Makefile.config\n"), "{said}");
+
+    let config = scene.read("Makefile.config");
+    assert!(config.contains("# mine\nLIBRARY_DIRS := /opt/lib ") && !config.contains("GFPQ"), "{config}");
+    fs::remove_file(scene.tree().join("Makefile.config")).unwrap();
+    let expected = Scene::new();
+    edit_patched(&expected);
+    assert!(scene.snapshot() == expected.snapshot());
+}
+
+#[test]
+fn a_dry_run_over_edits_prints_what_an_apply_would_change() {
+    let scene = Scene::new();
+    scene.apply();
+    edit_patched(&scene);
+    assert_eq!(succeed(scene.gfpq(&["apply", "--dry-run"])), "");
 }

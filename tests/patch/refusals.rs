@@ -61,12 +61,18 @@ fn a_tree_without_a_place_for_an_edit_is_refused() {
 }
 
 #[test]
-fn revert_refuses_a_tree_that_was_edited_since() {
+fn revert_refuses_edits_of_the_patch_s_own_lines_and_files() {
     let scene = Scene::new();
     scene.apply();
-    scene.edit("Makefile", "glog m", "glog m z");
+    scene.edit("Makefile", "LIBRARIES += $(GFPQ_NAME)", "LIBRARIES += $(GFPQ_NAME) z");
+    scene.edit("src/caffe/net.cpp", "LOG(INFO)", "LOG(ERROR)");
     scene.write("src/caffe/layers/quant_layer.cpp", "mine\n");
-    scene.refused(&["revert"], "edited since the patch was applied: src/caffe/layers/quant_layer.cpp, Makefile.");
+    let files = "in the patch's own lines or files: src/caffe/layers/quant_layer.cpp, Makefile.";
+    scene.refused(&["revert"], files);
+    fs::write(scene.libs().join("lib/libgfpq.so.1.0.0"), b"\0newer").unwrap();
+    scene.refused(&["apply"], files);
+    scene.refused(&["apply", "--dry-run"], files);
+    fs::write(scene.libs().join("lib/libgfpq.so.1.0.0"), b"\0library").unwrap();
     let again = scene.apply();
     assert!(again.contains("already patched") && again.contains("edited since: Makefile"), "{again}");
 }

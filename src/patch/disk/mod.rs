@@ -2,10 +2,12 @@
 
 mod entry;
 mod lock;
+mod own_folder;
 mod root;
-mod staging;
 
 pub use entry::Entry;
 pub(super) use lock::Lock;
+pub(super) use own_folder::{
+    FOLDER, JOURNAL, MERGED, NEXT_JOURNAL, ORIGINALS, PATCHED, RESTORING, STAGED, check_folder, is_plain,
+};
 pub use root::Root;
-pub(super) use staging::{FOLDER, ORIGINALS, RESTORING, STAGED, check_folder, stage};

@@ -1,25 +1,29 @@
 //! The patch's own folder in a tree, `.gfpq`: the journal, the originals of edited files, and files on their way.
 
-use std::io;
-use std::path::Path;
+use std::path::{Component, Path};
 
 use super::{Entry, Root};
 use crate::patch::error::Error;
-use crate::patch::plan::Plan;
 
 /// The patch's own folder.
 pub(crate) const FOLDER: &str = ".gfpq";
+/// The record of what an apply did.
+pub(crate) const JOURNAL: &str = ".gfpq/journal.json";
+/// The next journal, until it takes the place of the one before.
+pub(crate) const NEXT_JOURNAL: &str = ".gfpq/journal.json.new";
 /// The originals of edited files, under their paths in the tree.
 pub(crate) const ORIGINALS: &str = ".gfpq/original";
 /// New files that an apply has written but not yet moved, under their paths in the tree.
 pub(crate) const STAGED: &str = ".gfpq/staged";
+/// Edited files as the patch left them, under their paths in the tree: with them the user's later edits can be told apart.
+pub(crate) const PATCHED: &str = ".gfpq/patched";
+/// Files that a revert restores with the user's edits, under their paths in the tree.
+pub(crate) const MERGED: &str = ".gfpq/merged";
 /// The file that is being restored.
 pub(crate) const RESTORING: &str = ".gfpq/restoring";
-/// Keeps git from leaving out of a commit what the tree's own `.gitignore` names, so that the folder survives a clone.
-const GITIGNORE: &str = ".gfpq/.gitignore";
-
 /// The names that gfpq gives to what it writes into [`FOLDER`].
-const OWN_NAMES: [&str; 6] = ["journal.json", "journal.json.new", "original", "staged", "restoring", ".gitignore"];
+const OWN_NAMES: [&str; 8] =
+    ["journal.json", "journal.json.new", "original", "patched", "merged", "staged", "restoring", ".gitignore"];
 
 /// Checks that `.gfpq`, if it is there, is a folder that gfpq made.
 ///
@@ -43,18 +47,8 @@ pub(crate) fn check_folder(root: &Root) -> Result<(), Error> {
     if names.iter().all(|name| is_own(&name.to_string_lossy())) { Ok(()) } else { Err(foreign()) }
 }
 
-/// Writes a plan's originals and new files below [`FOLDER`].
-///
-/// # Errors
-/// Those of the operating system.
-pub(crate) fn stage(root: &Root, plan: &Plan) -> io::Result<()> {
-    root.make_folder(Path::new(STAGED))?;
-    root.write_new(&Entry::file(b"!*\n".to_vec()), Path::new(GITIGNORE), Path::new(FOLDER))?;
-    for change in &plan.changes {
-        root.write_new(&change.after, &Path::new(STAGED).join(&change.path), &change.path)?;
-        if let Some(before) = &change.before {
-            root.write_new(before, &Path::new(ORIGINALS).join(&change.path), &change.path)?;
-        }
-    }
-    Ok(())
+/// Whether a path is a plain one beneath the tree, outside of gfpq's own folder.
+pub(crate) fn is_plain(path: &Path) -> bool {
+    let is_normal = path.components().all(|component| matches!(component, Component::Normal(_)));
+    is_normal && !path.as_os_str().is_empty() && !path.starts_with(FOLDER)
 }
