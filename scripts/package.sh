@@ -19,12 +19,14 @@ cp -r scripts/sample "$out/GFPQLibs/sample"
 
 # Both libraries are made of one object; a program links gfpq, or gfpq_gpu if it passes GPU memory. The object holds only
 # what the C++ interface needs of the Rust archive and exports only that interface, so that its symbols cannot clash with
-# those of another Rust library.
+# those of another Rust library. --strip-unneeded also drops the undefined symbols that nothing in the object refers to: ld
+# leaves those of weak references in discarded code as local ones, objcopy would make them global, and the weak references of
+# another Rust library to the same names (pidfd_spawnp and others that only newer C libraries have) would become strong.
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 mapfile -t symbols < src/ffi/symbols.txt
 ld -r --gc-sections --force-group-allocation "${symbols[@]/#/--undefined=}" -o "$scratch/all.o" "$target/libgfpq.a"
-objcopy --strip-debug --remove-section=.llvmbc --remove-section=.llvmcmd \
+objcopy --strip-unneeded --remove-section=.llvmbc --remove-section=.llvmcmd \
   "${symbols[@]/#/--keep-global-symbol=}" "$scratch/all.o" "$scratch/gfpq.o"
 for name in gfpq gfpq_gpu; do
   lib=$out/GFPQLibs/lib/lib$name
