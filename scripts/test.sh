@@ -147,6 +147,7 @@ step gpu_kernels gpu_kernels
 step vendor_library vendor_library
 step swap tests/swap/run.sh
 step second_rust tests/swap/second_rust.sh
+step hardening tests/swap/hardening.sh
 step stock_caffe stock_caffe
 step lint scripts/checks/lint.sh "$target/test/stock"
 step prototxts prototxts
