@@ -142,6 +142,7 @@ step package scripts/package.sh
 step rust_style rust_style
 step shell_style shell_style
 step shell_tests tests/scripts/run.sh
+step dependencies scripts/checks/dependencies.py
 step rust_tests rust_tests
 step gpu_kernels gpu_kernels
 step vendor_library vendor_library
