@@ -47,7 +47,8 @@ rust_style() {
 # Every shell script, those that others source included.
 shell_style() {
   scripts/setup.sh shellcheck
-  find scripts tests .ci -type f \( -name '*.sh' -o -path '*/stand_ins/*' -o -path .ci/run \) -exec shellcheck --external-sources {} +
+  find scripts tests .ci -type f \( -name '*.sh' -o -path '*/stand_ins/*' -o -path .ci/run \) \
+    -exec shellcheck --external-sources {} +
 }
 
 rust_tests() { cargo test --release; }

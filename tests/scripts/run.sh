@@ -59,7 +59,8 @@ foreign_folders_stay() {
   local script
   for script in get_caffe cuda_toolkit; do
     foreign "$scratch/$script/mine"
-    check "$script.sh refuses a folder with files" refuses "$scratch/$script" "scripts/fetch/$script.sh" "$scratch/$script/mine"
+    check "$script.sh refuses a folder with files" \
+      refuses "$scratch/$script" "scripts/fetch/$script.sh" "$scratch/$script/mine"
     check "$script.sh leaves nothing behind" only "$scratch/$script" mine
   done
   foreign "$scratch/prototxts"
