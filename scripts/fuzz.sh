@@ -19,7 +19,7 @@ if [ ! -e "tests/fuzz/$name.rs" ] || [ "$name" != "$(basename -- "$name")" ]; th
 fi
 work=$(realpath -m -- "${CARGO_TARGET_DIR:-target}")/fuzz
 mkdir -p -- "$work/$name" "$work/artifacts"
-files=$(mktemp -d -p "$work" ".$name.XXXXXX")
+files=$(mktemp -d -p "$work" "$name.XXXXXX")
 trap 'rm -rf -- "$files"' EXIT
 
 # libFuzzer takes every file of a folder as an input, so the corpus files are copied out of their trees.

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Cargo runs rustc through this file (see .cargo/config.toml). It names the sources of a dependency by package and version:
 # the messages of its panics are in the binaries, and would hold the folder of this machine's package cache. So two machines
-# build the same bytes. It is no RUSTFLAGS, which the user's own would replace.
+# build the same bytes. It is no RUSTFLAGS, which the user's own would replace. Cargo does not build anew what was built
+# without this file, as with a RUSTC_WRAPPER of the user's own: after that, run cargo clean before scripts/package.sh.
 # Usage: scripts/build/rustc.sh RUSTC ARGUMENT…
 set -eu
 
