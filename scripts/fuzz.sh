@@ -9,25 +9,30 @@ name=${1:?usage: scripts/fuzz.sh prototxt|caffemodel [SECONDS] [CORPUS…]}
 seconds=${2:-3600}
 corpus=()
 for folder in "${@:3}"; do
-  corpus+=("$(realpath "$folder")")
+  corpus+=("$(realpath -- "$folder")")
 done
 
-cd "$(dirname "$0")/.."
-work=$(realpath -m "${CARGO_TARGET_DIR:-target}")/fuzz
-rm -rf "$work/$name.files"
-mkdir -p "$work/$name" "$work/artifacts" "$work/$name.files"
+CDPATH='' cd -- "$(dirname -- "$0")/.."
+if [ ! -e "tests/fuzz/$name.rs" ] || [ "$name" != "$(basename -- "$name")" ]; then
+  echo "fuzz.sh: there is no target $name: name prototxt or caffemodel" >&2
+  exit 2
+fi
+work=$(realpath -m -- "${CARGO_TARGET_DIR:-target}")/fuzz
+mkdir -p -- "$work/$name" "$work/artifacts"
+files=$(mktemp -d -p "$work" "$name.XXXXXX")
+trap 'rm -rf -- "$files"' EXIT
 
 # libFuzzer takes every file of a folder as an input, so the corpus files are copied out of their trees.
 if [ "$name" = prototxt ]; then
   corpus+=("$PWD/tests/fixtures")
 fi
 [ ${#corpus[@]} -eq 0 ] || find "${corpus[@]}" -type f -name "*.$name" -size -64k \
-  -exec cp --backup=numbered -t "$work/$name.files" {} +
+  -exec cp --backup=numbered -t "$files" {} +
 
 # Debug assertions and overflow checks are on. Sanitizers would need a nightly toolchain, and the parsers have no unsafe
 # code for them to check.
 command -v cargo-fuzz > /dev/null || cargo install --quiet --locked cargo-fuzz@0.13.2
 options=(-max_total_time="$seconds" -timeout=10 -rss_limit_mb=4096 -max_len=65536 -artifact_prefix="$work/artifacts/")
 [ "$name" != prototxt ] || options+=(-dict=tests/fuzz/prototxt.dict)
-exec cargo fuzz run --fuzz-dir tests/fuzz --sanitizer none --target-dir "$work/build" "$name" \
-  "$work/$name" "$work/$name.files" -- "${options[@]}"
+cargo fuzz run --fuzz-dir tests/fuzz --sanitizer none --target-dir "$work/build" "$name" \
+  "$work/$name" "$files" -- "${options[@]}"

@@ -20,7 +20,7 @@ if ! gpus=$(nvidia-smi --query-gpu=index,name,compute_cap,driver_version --forma
   gpus=
 fi
 gpus=$(grep -E ', [0-9]+\.[0-9]+, ' <<< "$gpus" || true)
-gfpq=$(command -v "${GFPQ:-gfpq}" || ls "$(dirname "$0")/../target/release/gfpq" 2> /dev/null || true)
+gfpq=$(command -v "${GFPQ:-gfpq}" || ls "$(dirname -- "$0")/../target/release/gfpq" 2> /dev/null || true)
 if [ -z "$gpus" ] && [ -n "$gfpq" ]; then
   gpus=$("$gfpq" info 2> /dev/null | sed -n 's/^GPU  \(.*\), compute capability \([0-9]*\.[0-9]*\).*/\1, \2, /p' |
     awk '{ print NR - 1 ", " $0 }' || true)
@@ -31,7 +31,7 @@ if [ -z "$gpus" ]; then
   # One option for each architecture of nvcc.
   numbers=$known
 else
-  # shellcheck disable=SC2001
+  # shellcheck disable=SC2001 # The end of each line, which ${gpus//…} cannot say.
   while IFS=, read -r index name capability driver; do
     echo "GPU $index:${name}, compute capability${capability}${driver:+, driver$driver}"
   done <<< "$(sed 's/, $//' <<< "$gpus")"

@@ -2,21 +2,22 @@
 # From a plain Caffe to a retrained, quantised network: builds this project, patches and builds Caffe, trains LeNet on
 # handwritten digits and prints what quantisation costs before and after retraining. A second run reuses what is built.
 # Usage: scripts/quickstart.sh [--caffe DIR] [--seeds N]
-#   --caffe DIR   your own Caffe tree, which is patched in place; without it, BVLC's is downloaded into target/caffe
+#   --caffe DIR   your own Caffe tree, which is patched and built anew in place; without it, BVLC's is downloaded into
+#                 target/caffe
 set -euo pipefail
 
 caffe=
 seeds=5
 while [ $# -gt 0 ]; do
   case $1 in
-    --caffe) caffe=$(realpath "${2:?--caffe takes a folder}"); shift 2 ;;
+    --caffe) caffe=$(realpath -- "${2:?--caffe takes a folder}"); shift 2 ;;
     --seeds) seeds=${2:?--seeds takes a number}; shift 2 ;;
-    -h | --help) sed -n '2,5s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) echo "quickstart.sh: unknown argument $1 (see --help)" >&2; exit 2 ;;
   esac
 done
 
-cd "$(dirname "$0")/.."
+CDPATH='' cd -- "$(dirname -- "$0")/.."
 python=${PYTHON:-/usr/bin/python3}
 target=${CARGO_TARGET_DIR:-target}
 gfpq=$target/release/gfpq

@@ -5,7 +5,9 @@
 # Usage: scripts/test.sh [NAME…]      runs only these steps; their names are in the last lines of this file
 set -uo pipefail
 
-cd "$(dirname "$0")/.."
+CDPATH='' cd -- "$(dirname -- "$0")/.." || exit 1
+# shellcheck source=scripts/build/folders.sh
+source scripts/build/folders.sh
 target=${CARGO_TARGET_DIR:-target}
 gfpq=$target/release/gfpq
 caffe=$target/test/caffe
@@ -13,6 +15,7 @@ python=${PYTHON:-/usr/bin/python3}
 passed=0
 failed=()
 wanted=("$@")
+claim test.sh "$target/test"
 
 # Runs a step; a failure is counted, and the next step runs all the same.
 # Usage: step NAME COMMAND…
@@ -26,7 +29,7 @@ step() {
   local start=$SECONDS
   # As the condition of the `if`, the subshell would ignore -e.
   (set -e; "$@")
-  # shellcheck disable=SC2181
+  # shellcheck disable=SC2181 # The reason is the comment above.
   if [ $? -eq 0 ]; then
     passed=$((passed + 1))
     echo "ok: $name, $((SECONDS - start)) s"
@@ -39,6 +42,13 @@ step() {
 rust_style() {
   cargo fmt --check
   cargo clippy --release --all-targets --quiet -- --deny warnings
+}
+
+# Every shell script, those that others source included.
+shell_style() {
+  scripts/setup.sh shellcheck
+  find scripts tests .ci -type f \( -name '*.sh' -o -path '*/stand_ins/*' -o -path .ci/run \) \
+    -exec shellcheck --external-sources {} +
 }
 
 rust_tests() { cargo test --release; }
@@ -137,11 +147,16 @@ give_back() {
 step setup scripts/setup.sh
 step package scripts/package.sh
 step rust_style rust_style
+step shell_style shell_style
+step shell_tests tests/scripts/run.sh
+step dependencies scripts/checks/dependencies.py
 step rust_tests rust_tests
 step patch_faults patch_faults
 step gpu_kernels gpu_kernels
 step vendor_library vendor_library
 step swap tests/swap/run.sh
+step second_rust tests/swap/second_rust.sh
+step hardening tests/swap/hardening.sh
 step stock_caffe stock_caffe
 step lint scripts/checks/lint.sh "$target/test/stock"
 step prototxts prototxts

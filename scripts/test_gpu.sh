@@ -7,16 +7,16 @@
 # Usage: scripts/test_gpu.sh [GFPQLIBS=target/dist/GFPQLibs] [CAFFE_ROOT]
 set -uo pipefail
 
-libs=${1:+$(realpath -m "$1")}
-caffe=${2:+$(realpath -m "$2")}
-cd "$(dirname "$0")/.." || exit 1
+libs=${1:+$(realpath -m -- "$1")}
+caffe=${2:+$(realpath -m -- "$2")}
+CDPATH='' cd -- "$(dirname -- "$0")/.." || exit 1
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 libs=${libs:-$target/dist/GFPQLibs}
 python=${PYTHON:-python3}
 gfpq=${GFPQ:-$(command -v gfpq || echo "$target/release/gfpq")}
 export GFPQ_LIB=$libs/lib/libgfpq.so.1 PYTHONPATH=scripts
 scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
+trap 'rm -rf -- "$scratch"' EXIT
 failed=0
 
 # Runs a step; a failure is counted, and the next step runs all the same.

@@ -4,17 +4,20 @@
 # Usage: scripts/test_gpu_build.sh [MAKE_TARGET…]      the targets to build; pycaffe without arguments
 set -euo pipefail
 
-cd "$(dirname "$0")/.."
+CDPATH='' cd -- "$(dirname -- "$0")/.."
+# shellcheck source=scripts/build/folders.sh
+source scripts/build/folders.sh
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 python=${PYTHON:-/usr/bin/python3}
 caffe=$target/test/gpu_caffe
 cuda=$target/cuda
 
+claim test.sh "$target/test"
 scripts/fetch/cuda_toolkit.sh "$cuda"
 scripts/fetch/get_caffe.sh "$target/test/stock"
 export PATH=$cuda/bin:$cuda/usr/bin:$PATH
 
-rm -rf "$caffe"
+rm -rf -- "$caffe"
 cp -a "$target/test/stock" "$caffe"
 "$target/release/gfpq" patch apply "$caffe"
 # Fails unless Makefile.config has this line.

@@ -3,22 +3,25 @@
 # Needs pip (scripts/setup.sh installs it). Usage: export GFPQ_VENDOR_LIB=$(scripts/vendor.sh)
 set -euo pipefail
 
-cd "$(dirname "$0")/.."
+CDPATH='' cd -- "$(dirname -- "$0")/.."
+# shellcheck source=scripts/fetch/wheels.sh
+source scripts/fetch/wheels.sh
 folder=${CARGO_TARGET_DIR:-$PWD/target}/vendor
 lib=$folder/libgfpq.so.1
 if [ ! -f "$lib" ]; then
-  mkdir -p "$folder"
-  scratch=$(mktemp -d)
-  trap 'rm -rf "$scratch"' EXIT
-  /usr/bin/python3 -m pip download --quiet --no-deps --dest "$scratch" nnieqat==0.1.0b0 >&2
-  /usr/bin/python3 - "$scratch"/nnieqat-*.whl "$lib" <<'EOF'
-import os, sys, zipfile
+  mkdir -p -- "$folder"
+  scratch=$(mktemp -d -p "$folder" .fetch.XXXXXX)
+  trap 'rm -rf -- "$scratch"' EXIT
+  download_wheels "$scratch" <<'PACKAGES'
+nnieqat==0.1.0b0 --hash=sha256:024229a8c8de835da2e2d73c6689a16970a732dd21529ed0a7489f4b7a337913
+PACKAGES
+  /usr/bin/python3 - "$scratch"/nnieqat-*.whl "$scratch/library" <<'PYTHON'
+import sys, zipfile
 
-wheel, lib = sys.argv[1:]
-data = zipfile.ZipFile(wheel).read("nnieqat/gpu/lib/libgfpq.so.1.1.5")
-with open(lib + ".part", "wb") as out:
-    out.write(data)
-os.replace(lib + ".part", lib)
-EOF
+wheel, library = sys.argv[1:]
+with open(library, "wb") as out:
+    out.write(zipfile.ZipFile(wheel).read("nnieqat/gpu/lib/libgfpq.so.1.1.5"))
+PYTHON
+  mv -- "$scratch/library" "$lib"
 fi
 echo "$lib"

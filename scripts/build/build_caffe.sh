@@ -3,12 +3,12 @@
 # Usage: scripts/build/build_caffe.sh CAFFE_ROOT TARGET…
 set -euo pipefail
 
-root=$(realpath "${1:?usage: scripts/build/build_caffe.sh CAFFE_ROOT TARGET…}")
+root=$(realpath -- "${1:?usage: scripts/build/build_caffe.sh CAFFE_ROOT TARGET…}")
 shift
-cd "$(dirname "$0")/../.."
+CDPATH='' cd -- "$(dirname -- "$0")/../.."
 
 mkdir -p target
-log=$PWD/target/make-$(basename "$root").log
+log=$PWD/target/make-$(basename -- "$root").log
 start=$SECONDS
 make -C "$root" -j"$(nproc)" "$@" > "$log" 2>&1 &
 make=$!

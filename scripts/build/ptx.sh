@@ -4,6 +4,6 @@
 # Usage: scripts/build/ptx.sh
 set -euo pipefail
 
-cd "$(dirname "$0")/../.."
+CDPATH='' cd -- "$(dirname -- "$0")/../.."
 nvrtc=$(scripts/fetch/nvrtc.sh)
 GFPQ_NVRTC=$nvrtc GFPQ_WRITE_PTX=1 cargo test --release --test cuda embedded_ptx -- --nocapture

@@ -4,11 +4,11 @@
 # Usage: scripts/checks/check_tree.sh CAFFE_ROOT
 set -euo pipefail
 
-root=$(realpath "${1:?usage: scripts/checks/check_tree.sh CAFFE_ROOT}")
-cd "$(dirname "$0")/../.."
+root=$(realpath -- "${1:?usage: scripts/checks/check_tree.sh CAFFE_ROOT}")
+CDPATH='' cd -- "$(dirname -- "$0")/../.."
 gfpq=$(realpath "${CARGO_TARGET_DIR:-target}/release/gfpq")
 scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
+trap 'rm -rf -- "$scratch"' EXIT
 cp -a "$root" "$scratch/original"
 cp -a "$root" "$scratch/tree"
 

@@ -3,10 +3,10 @@
 # Usage: scripts/checks/lint.sh CAFFE_ROOT
 set -euo pipefail
 
-root=$(realpath "${1:?usage: scripts/checks/lint.sh CAFFE_ROOT}")
-cd "$(dirname "$0")/../../caffe_patch"
+root=$(realpath -- "${1:?usage: scripts/checks/lint.sh CAFFE_ROOT}")
+CDPATH='' cd -- "$(dirname -- "$0")/../../caffe_patch"
 scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
+trap 'rm -rf -- "$scratch"' EXIT
 cp "$root/scripts/cpp_lint.py" "$scratch/"
 /usr/bin/python3 -W ignore -m lib2to3 --write --nobackups "$scratch/cpp_lint.py" > /dev/null 2>&1
 mapfile -t files < <(find . -name '*.hpp' -o -name '*.cpp' -o -name '*.cu')

@@ -2,6 +2,9 @@
 # Sourced by the fetch scripts: packages from Debian's archive, through an apt configuration of their own. The system's
 # package lists and its installed packages stay as they are.
 
+# shellcheck source=scripts/build/folders.sh
+source scripts/build/folders.sh
+
 # Prints the URL of the Debian mirror that this machine's own apt sources name.
 debian_mirror() {
   # shellcheck disable=SC2016 # $(SITE) and the others are apt's fields.
@@ -21,7 +24,7 @@ private_apt() {
     mirror=$(debian_mirror)
   fi
   if [ -z "$mirror" ]; then
-    echo "$(basename "$0"): this machine's apt sources name no Debian mirror: add one" >&2
+    echo "$(basename -- "$0"): this machine's apt sources name no Debian mirror: add one" >&2
     return 1
   fi
 
@@ -38,24 +41,23 @@ SOURCES
   "${apt[@]}" update >&2
 }
 
-# Unpacks the original archives of a Debian source package into DIR. DIR gets its name only when it is complete, so an
-# interrupted run leaves no half of it. Runs in a subshell, which removes its scratch folder when it ends.
+# Unpacks the original archives of a Debian source package into DIR, which must be empty or not exist. DIR gets its files
+# only when they are complete, so an interrupted run leaves no half of them. Runs in a subshell, which removes its scratch
+# folder when it ends.
 # Usage: unpack_source SUITE PACKAGE DIR [TAR_ARGUMENT…]      without tar arguments, all files are unpacked
 unpack_source() (
   local suite=$1 package=$2 to=$3 scratch archive
   shift 3
-  scratch=$(mktemp -d)
-  trap 'rm -rf "$scratch"' EXIT
+  is_free "$to" || refuse "$to"
+  mkdir -p -- "$(dirname -- "$to")"
+  scratch=$(mktemp -d -p "$(dirname -- "$to")" .source.XXXXXX)
+  trap 'rm -rf -- "$scratch"' EXIT
   private_apt "$scratch" deb-src "$suite" main
   (cd "$scratch" && "${apt[@]}" source --download-only "$package" >&2)
 
   mkdir "$scratch/files"
   for archive in "$scratch/${package}"_*.orig*.tar.[gx]z; do
-    tar -xf "$archive" -C "$scratch/files" "$@"
+    tar -xf "$archive" -C "$scratch/files" --no-same-owner --no-same-permissions --touch "$@"
   done
-
-  mkdir -p "$(dirname "$to")"
-  rm -rf "$to.part"
-  cp -r "$scratch/files" "$to.part"
-  mv "$to.part" "$to"
+  place "$scratch/files" "$to"
 )

@@ -4,10 +4,11 @@
 # Usage: scripts/fetch/get_prototxts.sh DIR      does nothing if DIR exists
 set -euo pipefail
 
-dir=${1:?usage: scripts/fetch/get_prototxts.sh DIR}
+dir=$(realpath -m -- "${1:?usage: scripts/fetch/get_prototxts.sh DIR}")
 if [ -e "$dir" ]; then
   exit 0
 fi
+CDPATH='' cd -- "$(dirname -- "$0")/../.."
 # shellcheck source=scripts/fetch/debian.sh
-source "$(dirname "$0")/debian.sh"
+source scripts/fetch/debian.sh
 unpack_source bookworm opencv "$dir" --wildcards '*.prototxt'

@@ -3,18 +3,18 @@
 # A second program tests what our library has beyond the vendor's.
 set -euo pipefail
 
-cd "$(dirname "$0")/../.."
+CDPATH='' cd -- "$(dirname -- "$0")/../.."
 libs=${CARGO_TARGET_DIR:-target}/dist/GFPQLibs
 vendor=$(scripts/vendor.sh)
 scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
+trap 'rm -rf -- "$scratch"' EXIT
 flags=(-std=c++11 -Wall -Wextra -I"$libs/include")
 g++ "${flags[@]}" tests/swap/swap.cpp -L"$libs/lib" -lgfpq -o "$scratch/swap"
 g++ "${flags[@]}" tests/swap/swap.cpp "$libs/lib/libgfpq.a" -pthread -ldl -lm -o "$scratch/swap_static"
 g++ "${flags[@]}" tests/swap/swap.cpp -L"$libs/lib" -lgfpq_gpu -o "$scratch/swap_gpu"
 
-# The vendor's library writes its error lines to stdout, some of them without a line end.
-LD_LIBRARY_PATH=$(dirname "$vendor") "$scratch/swap" |
+# The vendor's library writes its error lines to the output, some without an end of line.
+LD_LIBRARY_PATH=$(dirname -- "$vendor") "$scratch/swap" |
   sed -E 's/^\[ERR\]\S* Not Support GPU mode//; /^\[ERR\]/d' > "$scratch/vendor.txt"
 LD_LIBRARY_PATH=$libs/lib "$scratch/swap" > "$scratch/ours.txt" 2> "$scratch/errors.txt"
 LD_LIBRARY_PATH=$libs/lib "$scratch/swap_gpu" > "$scratch/gpu.txt" 2> /dev/null
