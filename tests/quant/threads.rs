@@ -1,6 +1,4 @@
-//! Tensors large enough for the thread pool: shared in parts, from many threads at once, and in a forked child.
-
-use std::sync::{Arc, Barrier};
+//! Tensors large enough for helper threads: shared in parts, from many threads at once, and in a forked child.
 
 use gfpq::quant::{Bits as Width, Element, Mode, Param, delta_of, formula, quantise, quantise_into};
 
@@ -69,25 +67,6 @@ fn concurrent_calls_do_not_disturb_one_another() {
             });
         }
     });
-}
-
-/// The pool's threads may be busy with another part of the program.
-#[test]
-fn a_call_does_not_wait_for_a_busy_pool() {
-    let barrier = Arc::new(Barrier::new(rayon::current_num_threads() + 1));
-    let theirs = Arc::clone(&barrier);
-    rayon::spawn_broadcast(move |_| {
-        theirs.wait();
-        theirs.wait();
-    });
-    barrier.wait();
-    let source: Vec<f32> = tensor(41);
-    for mode in [Mode::Init, Mode::Update, Mode::ApplyOnly] {
-        let (mut param, mut data) = (Param { delta: -90 }, source.clone());
-        quantise(&mut data, Width::Eight, mode, &mut param);
-        assert!(agrees(&source, &data, Width::Eight, param.delta), "{mode:?}");
-    }
-    barrier.wait();
 }
 
 /// Python's multiprocessing forks processes that have used the library.
