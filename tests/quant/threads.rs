@@ -1,5 +1,7 @@
 //! Tensors large enough for helper threads: shared in parts, from many threads at once, and in a forked child.
 
+use std::process::Command;
+
 use gfpq::quant::{Bits as Width, Element, Mode, Param, delta_of, formula, quantise, quantise_into};
 
 use crate::Bits;
@@ -67,6 +69,24 @@ fn concurrent_calls_do_not_disturb_one_another() {
             });
         }
     });
+}
+
+/// The test above once more, in processes with other values of the variable that limits the number of threads.
+#[test]
+fn any_number_of_threads_is_limited_to_the_processors() {
+    for number in ["1", "100000", "0", "-3", "many", "99999999999999999999999"] {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["concurrent_calls_do_not_disturb_one_another"]).env("RAYON_NUM_THREADS", number);
+        assert!(command.output().unwrap().status.success(), "{number}");
+        let info = Command::new(env!("CARGO_BIN_EXE_gfpq"))
+            .args(["info", "--json"])
+            .env("RAYON_NUM_THREADS", number)
+            .output()
+            .unwrap();
+        let info: serde_json::Value = serde_json::from_slice(&info.stdout).unwrap();
+        let processors = std::thread::available_parallelism().unwrap().get() as u64;
+        assert_eq!(info["cores"], if number == "1" { 1 } else { processors }, "{number}");
+    }
 }
 
 /// Python's multiprocessing forks processes that have used the library.
