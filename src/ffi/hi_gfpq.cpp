@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #ifdef __linux__
 #include <pthread.h>
@@ -16,7 +17,6 @@
 
 #include <atomic>
 #include <memory>
-#include <new>
 
 #include "gfpq.hpp"
 #include "gfpq_ext.hpp"
@@ -177,16 +177,22 @@ int QuantiseAligned(const char* function, const T* source, T* destination,
   return reason.Report(function, code);
 }
 
+struct Free {
+  void operator()(void* memory) const { free(memory); }
+};
+
 // The same for tensors that may be misaligned, through an aligned copy.
 template <typename T>
 int QuantiseCopy(const char* function, const void* source, void* destination,
     unsigned int count, unsigned int bits, GFPQ_PARAM_ST* param) {
-  const std::unique_ptr<T[]> copy(new (std::nothrow) T[count]);
+  const size_t size = static_cast<size_t>(count) * sizeof(T);
+  // Not by new, which throws an exception on its way to NULL, and that allocates.
+  // One byte more, because malloc may return NULL for none.
+  const std::unique_ptr<T, Free> copy(static_cast<T*>(malloc(size + 1)));
   if (copy == NULL) {
     return Fail(function, GFPQ_ERR_OUT_OF_MEMORY,
         "no memory for an aligned copy of misaligned data");
   }
-  const size_t size = static_cast<size_t>(count) * sizeof(T);
   memcpy(copy.get(), source, size);
   const int code = QuantiseAligned(function, copy.get(), copy.get(), count,
       bits, param);
