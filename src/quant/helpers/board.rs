@@ -10,12 +10,8 @@ use std::ptr;
 use std::sync::PoisonError;
 
 use super::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
-use super::sync::{Condvar, Mutex, MutexGuard, const_fn, yield_now};
+use super::sync::{Condvar, IDLE_ROUNDS, Mutex, MutexGuard, const_fn, yield_now};
 use super::tasks::spin_until;
-
-/// The number of times that a helper without work lets other threads run before it sleeps. A call that follows soon finds
-/// it awake.
-const IDLE_ROUNDS: usize = 32;
 
 /// Added to [`Post::inside`] when no helper may enter any more.
 const CLOSED: usize = 1 << (usize::BITS - 1);
@@ -89,8 +85,8 @@ impl<const N: usize> Board<N> {
         self.posts.iter().any(Post::help)
     }
 
-    /// Helps until there is no work any more, then sleeps until there may be some again.
-    pub(crate) fn help_and_sleep(&self) {
+    /// Helps until there has been no work for a while.
+    pub(crate) fn help_until_idle(&self) {
         let mut idle = 0;
         while idle < IDLE_ROUNDS {
             if self.help() {
@@ -100,7 +96,10 @@ impl<const N: usize> Board<N> {
                 yield_now();
             }
         }
+    }
 
+    /// Sleeps until there may be work.
+    pub(crate) fn sleep(&self) {
         let mut asleep = lock(&self.asleep);
         if !self.posts.iter().any(Post::wants_help) {
             *asleep += 1;
@@ -148,7 +147,8 @@ impl Post {
     /// Runs the work of this post's call, unless it is closed or has enough helpers. Returns whether it was tried.
     fn help(&self) -> bool {
         let one_less = |wanted: usize| wanted.checked_sub(1);
-        if !self.wants_help() || self.wanted.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_err() {
+        // Acquire: this thread then sees that the post is open.
+        if !self.wants_help() || self.wanted.fetch_update(Ordering::Acquire, Ordering::Relaxed, one_less).is_err() {
             return false;
         }
 

@@ -18,6 +18,12 @@ mod sync {
     pub(super) use std::sync::{Condvar, Mutex, MutexGuard, atomic};
     pub(super) use std::thread::yield_now;
 
+    /// The number of times to look for what another thread is about to do: about ten microseconds.
+    pub(super) const SPINS: usize = 1 << 10;
+    /// The number of times that a helper without work lets other threads run before it sleeps. A call that follows soon
+    /// finds it awake.
+    pub(super) const IDLE_ROUNDS: usize = 32;
+
     /// A constructor, `const` here; those of loom's types are not.
     macro_rules! const_fn {
         ($visibility:vis fn $name:ident($($argument:ident: $type:ty)?) -> $returned:ty $body:block) => {
@@ -73,6 +79,32 @@ mod tests {
             });
         });
         assert_eq!(done.into_inner().unwrap(), [1000, 1000]);
+    }
+
+    #[test]
+    fn the_second_round_goes_back_from_where_the_sides_met() {
+        let mut tasks = Tasks::with_room_for(5).unwrap();
+        tasks.extend(0..5);
+        let rounds = [Round::default(), Round::default()];
+        let order = Mutex::new(Vec::new());
+        let note = |task: &mut usize| order.lock().unwrap().push(*task);
+        // The caller does two tasks; in the middle of the second the helper arrives and does the rest.
+        tasks.each(&rounds[0], Side::Caller, |task| {
+            note(task);
+            if *task == 1 {
+                tasks.each(&rounds[0], Side::Helper, note);
+            }
+        });
+        tasks.each_back(&rounds[0], &rounds[1], Side::Caller, |task| {
+            note(task);
+            tasks.each_back(&rounds[0], &rounds[1], Side::Helper, note);
+        });
+        assert_eq!(order.into_inner().unwrap(), [0, 1, 4, 3, 2, 1, 2, 3, 4, 0]);
+    }
+
+    #[test]
+    fn too_many_tasks_for_the_memory_are_refused() {
+        assert!(Tasks::<[u8; 1 << 20]>::with_room_for(1 << 40).is_none());
     }
 
     #[test]

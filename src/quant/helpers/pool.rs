@@ -77,7 +77,8 @@ mod threads {
 
     extern "C" fn run(_: *mut c_void) -> *mut c_void {
         loop {
-            BOARD.help_and_sleep();
+            BOARD.help_until_idle();
+            BOARD.sleep();
         }
     }
 

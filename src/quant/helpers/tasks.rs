@@ -3,7 +3,7 @@
 use std::sync::PoisonError;
 
 use super::sync::atomic::{AtomicUsize, Ordering};
-use super::sync::{Mutex, spin_loop, yield_now};
+use super::sync::{Mutex, SPINS, spin_loop, yield_now};
 
 /// Which of the threads runs the work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,44 +94,13 @@ impl<T> Tasks<T> {
     }
 }
 
-/// Spins for about ten microseconds, or until `is_done`. Returns whether it is.
+/// Spins until `is_done`, for about ten microseconds at most. Returns whether it is.
 pub(crate) fn spin_until(is_done: impl Fn() -> bool) -> bool {
-    for _ in 0..1 << 10 {
+    for _ in 0..SPINS {
         if is_done() {
             return true;
         }
         spin_loop();
     }
     false
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_second_round_goes_back_from_where_the_sides_met() {
-        let mut tasks = Tasks::with_room_for(5).unwrap();
-        tasks.extend(0..5);
-        let rounds = [Round::default(), Round::default()];
-        let order = Mutex::new(Vec::new());
-        let note = |task: &mut usize| order.lock().unwrap().push(*task);
-        // The caller does two tasks; in the middle of the second the helper arrives and does the rest.
-        tasks.each(&rounds[0], Side::Caller, |task| {
-            note(task);
-            if *task == 1 {
-                tasks.each(&rounds[0], Side::Helper, note);
-            }
-        });
-        tasks.each_back(&rounds[0], &rounds[1], Side::Caller, |task| {
-            note(task);
-            tasks.each_back(&rounds[0], &rounds[1], Side::Helper, note);
-        });
-        assert_eq!(order.into_inner().unwrap(), [0, 1, 4, 3, 2, 1, 2, 3, 4, 0]);
-    }
-
-    #[test]
-    fn too_many_tasks_for_the_memory_are_refused() {
-        assert!(Tasks::<[u8; 1 << 20]>::with_room_for(1 << 40).is_none());
-    }
 }
