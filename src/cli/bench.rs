@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::bench::{self, Figure, Peer};
-use crate::quant::{Bits, arch};
+use crate::quant::{Bits, arch, threads};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -33,7 +33,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
     // SAFETY: the user names this library in order to have its code executed, as the option's help says.
     let peer = arguments.against.as_deref().map(|path| unsafe { Peer::load(path) }).transpose()?;
-    let (path, cores) = (arch::chosen().name(), rayon::current_num_threads());
+    let (path, cores) = (arch::chosen().name(), threads());
 
     let mut out = stdout().lock();
     if arguments.json {

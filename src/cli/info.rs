@@ -4,7 +4,7 @@ use std::io::{Write, stdout};
 use std::process::ExitCode;
 
 use crate::cuda::{self, Device, nvrtc::Nvrtc};
-use crate::quant::arch;
+use crate::quant::{arch, threads};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -16,7 +16,7 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let version = env!("CARGO_PKG_VERSION");
     let path = arch::chosen().name();
-    let cores = rayon::current_num_threads();
+    let cores = threads();
     let gpu = cuda::devices();
 
     let mut out = stdout().lock();

@@ -1,6 +1,7 @@
 // The vendor's interface and its extensions (gfpq_ext.hpp), on the bridge:
-// checks pointers, turns exceptions into return codes, and writes one line to
-// stderr for each error.
+// checks pointers, and writes one line to stderr for each error. Allocates
+// nothing except for misaligned tensors, and has no thread_local variable: the
+// first use of one allocates, and the process ends where that fails.
 
 #include <errno.h>
 #include <stdint.h>
@@ -8,14 +9,14 @@
 #include <stdlib.h>
 #include <string.h>
 #ifdef __linux__
+#include <pthread.h>
+#include <sys/epoll.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
 
-#include <algorithm>
-#include <array>
-#include <exception>
-#include <new>
+#include <atomic>
+#include <memory>
 
 #include "gfpq.hpp"
 #include "gfpq_ext.hpp"
@@ -29,58 +30,63 @@ int Fail(const char* function, unsigned int code, const char* why) {
   return static_cast<int>(code);
 }
 
-// The what() of the bridge's errors is the return code in hexadecimal, then
-// the text.
-int Fail(const char* function, const rust::Error& error) {
-  char* text = NULL;
-  const unsigned long code = strtoul(error.what(), &text, 16);  // NOLINT
-  while (*text == ' ') {
-    ++text;
+// Why the bridge refused a call: a line of text, set only if it did.
+class Reason {
+ public:
+  Reason() { text_[0] = '\0'; }
+  rust::Slice<uint8_t> buffer() {
+    return rust::Slice<uint8_t>(reinterpret_cast<uint8_t*>(text_),
+        sizeof(text_));
   }
-  return Fail(function, static_cast<unsigned int>(code), text);
-}
 
-void QuantiseSlice(rust::Slice<float> data, uint32_t bits, uint32_t mode,
-    gfpq::Param* param) {
-  gfpq::quantise_f32(data, bits, mode, *param);
-}
-
-void QuantiseSlice(rust::Slice<double> data, uint32_t bits, uint32_t mode,
-    gfpq::Param* param) {
-  gfpq::quantise_f64(data, bits, mode, *param);
-}
-
-void QuantiseSlices(rust::Slice<const float> source,
-    rust::Slice<float> destination, uint32_t bits, uint32_t mode,
-    gfpq::Param* param) {
-  gfpq::quantise_into_f32(source, destination, bits, mode, *param);
-}
-
-void QuantiseSlices(rust::Slice<const double> source,
-    rust::Slice<double> destination, uint32_t bits, uint32_t mode,
-    gfpq::Param* param) {
-  gfpq::quantise_into_f64(source, destination, bits, mode, *param);
-}
-
-rust::Box<gfpq::Param> ReadParam(const GFPQ_PARAM_ST* param) {
-  // INIT does not read the bytes: callers may leave them uninitialised.
-  if (param == NULL || param->mode == GFPQ_MODE_INIT) {
-    return gfpq::new_param();
+  // The return code of a call that the bridge answered with `code`.
+  int Report(const char* function, uint32_t code) const {
+    return code == GFPQ_SUCCESS ? GFPQ_SUCCESS : Fail(function, code, text_);
   }
-  return gfpq::param_from_bytes(
-      rust::Slice<const uint8_t>(param->buf, GFPQ_PARAM_LEN));
+
+ private:
+  char text_[512];
+};
+
+uint32_t Mode(const GFPQ_PARAM_ST* param) {
+  return param == NULL ? static_cast<uint32_t>(GFPQ_MODE_INIT) : param->mode;
 }
 
-// What is wrong with a tensor's address, or NULL if nothing is.
+// The parameter's bytes; none without a parameter.
+rust::Slice<uint8_t> Bytes(GFPQ_PARAM_ST* param) {
+  return param == NULL ? rust::Slice<uint8_t>() :
+      rust::Slice<uint8_t>(param->buf, GFPQ_PARAM_LEN);
+}
+
+uint32_t QuantiseSlice(rust::Slice<float> data, unsigned int bits,
+    GFPQ_PARAM_ST* param, Reason* reason) {
+  return gfpq::quantise_f32(data, bits, Mode(param), Bytes(param),
+      reason->buffer());
+}
+
+uint32_t QuantiseSlice(rust::Slice<double> data, unsigned int bits,
+    GFPQ_PARAM_ST* param, Reason* reason) {
+  return gfpq::quantise_f64(data, bits, Mode(param), Bytes(param),
+      reason->buffer());
+}
+
+uint32_t QuantiseSlices(rust::Slice<const float> source,
+    rust::Slice<float> destination, unsigned int bits, GFPQ_PARAM_ST* param,
+    Reason* reason) {
+  return gfpq::quantise_into_f32(source, destination, bits, Mode(param),
+      Bytes(param), reason->buffer());
+}
+
+uint32_t QuantiseSlices(rust::Slice<const double> source,
+    rust::Slice<double> destination, unsigned int bits, GFPQ_PARAM_ST* param,
+    Reason* reason) {
+  return gfpq::quantise_into_f64(source, destination, bits, Mode(param),
+      Bytes(param), reason->buffer());
+}
+
 template <typename T>
-const char* Flaw(const T* data) {
-  if (data == NULL) {
-    return "data is a null pointer";
-  }
-  if (reinterpret_cast<uintptr_t>(data) % sizeof(T) != 0) {
-    return "data is not aligned to its type";
-  }
-  return NULL;
+bool IsAligned(const T* data) {
+  return reinterpret_cast<uintptr_t>(data) % sizeof(T) == 0;
 }
 
 template <typename T>
@@ -94,35 +100,62 @@ bool Overlap(const T* source, const T* destination, unsigned int count) {
 // What is wrong with a pair of tensors, or NULL if nothing is.
 template <typename T>
 const char* Flaw(const T* source, const T* destination, unsigned int count) {
-  const char* flaw = Flaw(source);
-  if (flaw == NULL) {
-    flaw = Flaw(destination);
+  if (source == NULL || destination == NULL) {
+    return "data is a null pointer";
   }
-  if (flaw == NULL && Overlap(source, destination, count)) {
-    flaw = "source and destination overlap";
+  if (Overlap(source, destination, count)) {
+    return "source and destination overlap";
+  }
+  return NULL;
+}
+
+// The same for tensors in GPU memory, which must be aligned.
+template <typename T>
+const char* GpuFlaw(const T* source, const T* destination,
+    unsigned int count) {
+  const char* flaw = Flaw(source, destination, count);
+  if (flaw == NULL && !(IsAligned(source) && IsAligned(destination))) {
+    flaw = "data is not aligned to its type";
   }
   return flaw;
 }
 
+#ifdef __linux__
+// The page that a thread last found readable, plus one; zero for none. Threads
+// share a slot where their numbers clash, which only costs a system call.
+struct alignas(64) Readable {
+  std::atomic<uintptr_t> page;
+};
+
+Readable* OfThisThread() {
+  static Readable slots[64];
+  // Multiplied by 2^64 divided by the golden ratio, whose upper bits differ
+  // for numbers that lie close together.
+  const uint64_t thread = static_cast<uint64_t>(pthread_self());
+  return &slots[thread * 0x9e3779b97f4a7c15u >> 58];
+}
+#endif
+
 // Whether the CPU can read the first values, as it cannot in GPU memory. The
-// kernel reads the signal set at the address before it refuses the call, whose
-// first argument is invalid: EFAULT means that it could not.
+// kernel reads an event of 12 bytes at the address before it refuses the call,
+// whose first argument is invalid: EFAULT means that it could not.
 bool IsReadable(const void* data, size_t size) {
 #ifdef __linux__
   // The system call costs more than quantising a few values: remember the last
   // page found readable.
-  static thread_local uintptr_t readable_page = 0;
-  const uintptr_t address = reinterpret_cast<uintptr_t>(data) & ~7ull;
-  const uintptr_t page = address / 4096;
-  if (size < 4096 && page == readable_page) {
+  const uintptr_t address = reinterpret_cast<uintptr_t>(data) & ~15ull;
+  const uintptr_t page = address / 4096 + 1;
+  Readable* const readable = OfThisThread();
+  if (size < 4096 && readable->page.load(std::memory_order_relaxed) == page) {
     return true;
   }
   const int before = errno;
   const bool is_readable =
-      syscall(SYS_rt_sigprocmask, ~0, address, NULL, 8) == 0 || errno != EFAULT;
+      syscall(SYS_epoll_ctl, -1, EPOLL_CTL_ADD, -1, address) == 0 ||
+      errno != EFAULT;
   errno = before;
   if (is_readable) {
-    readable_page = page;
+    readable->page.store(page, std::memory_order_relaxed);
   }
   return is_readable;
 #else
@@ -130,65 +163,63 @@ bool IsReadable(const void* data, size_t size) {
 #endif
 }
 
-// Runs `body` unless there is a flaw; turns exceptions into return codes.
-template <typename Body>
-int Guarded(const char* function, const char* flaw, Body body) {
-  if (flaw != NULL) {
-    return Fail(function, GFPQ_ERR_BAD_PARAMETERS, flaw);
-  }
-  try {
-    body();
-    return GFPQ_SUCCESS;
-  } catch (const rust::Error& error) {
-    return Fail(function, error);
-  } catch (const std::bad_alloc&) {
-    return Fail(function, GFPQ_ERR_OUT_OF_MEMORY, "out of memory");
-  } catch (const std::exception& error) {
-    return Fail(function, GFPQ_ERR_GENERIC, error.what());
-  } catch (...) {
-    return Fail(function, GFPQ_ERR_GENERIC, "unknown error");
-  }
-}
-
-uint32_t Mode(const GFPQ_PARAM_ST* param) {
-  return param == NULL ? static_cast<uint32_t>(GFPQ_MODE_INIT) : param->mode;
-}
-
-// Whether the call returns its scale in the parameter.
-bool IsWritten(const GFPQ_PARAM_ST* param) {
-  return param != NULL && param->mode != GFPQ_MODE_APPLY_ONLY;
-}
-
-void WriteParam(const gfpq::Param& scale, GFPQ_PARAM_ST* param) {
-  if (IsWritten(param)) {
-    const std::array<uint8_t, GFPQ_PARAM_LEN> bytes =
-        gfpq::param_to_bytes(scale);
-    std::copy(bytes.begin(), bytes.end(), param->buf);
-  }
-}
-
 // Quantises from `source` into `destination`, or in place if they are the same.
+// Both are aligned.
+template <typename T>
+int QuantiseAligned(const char* function, const T* source, T* destination,
+    unsigned int count, unsigned int bits, GFPQ_PARAM_ST* param) {
+  Reason reason;
+  const rust::Slice<T> to(destination, count);
+  const uint32_t code = source == destination ?
+      QuantiseSlice(to, bits, param, &reason) :
+      QuantiseSlices(rust::Slice<const T>(source, count), to, bits, param,
+          &reason);
+  return reason.Report(function, code);
+}
+
+struct Free {
+  void operator()(void* memory) const { free(memory); }
+};
+
+// The same for tensors that may be misaligned, through an aligned copy.
+template <typename T>
+int QuantiseCopy(const char* function, const void* source, void* destination,
+    unsigned int count, unsigned int bits, GFPQ_PARAM_ST* param) {
+  const size_t size = static_cast<size_t>(count) * sizeof(T);
+  // Not by new, which throws an exception on its way to NULL, and that allocates.
+  // One byte more, because malloc may return NULL for none.
+  const std::unique_ptr<T, Free> copy(static_cast<T*>(malloc(size + 1)));
+  if (copy == NULL) {
+    return Fail(function, GFPQ_ERR_OUT_OF_MEMORY,
+        "no memory for an aligned copy of misaligned data");
+  }
+  memcpy(copy.get(), source, size);
+  const int code = QuantiseAligned(function, copy.get(), copy.get(), count,
+      bits, param);
+  if (code == GFPQ_SUCCESS) {
+    memcpy(destination, copy.get(), size);
+  }
+  return code;
+}
+
 template <typename T>
 int Quantise(const char* function, const T* source, T* destination,
     unsigned int count, unsigned int bits, GFPQ_PARAM_ST* param) {
   const size_t size = static_cast<size_t>(count) * sizeof(T);
   const char* flaw = Flaw(source, destination, count);
   if (flaw == NULL && size > 0 &&
-      !(IsReadable(source, size) && IsReadable(destination, size))) {
+      !(IsReadable(source, size) &&
+          (source == destination || IsReadable(destination, size)))) {
     flaw = "data is not in CPU memory: for GPU memory call the function of "
         "this name that ends in _GPU";
   }
-  return Guarded(function, flaw, [&] {
-    rust::Box<gfpq::Param> scale = ReadParam(param);
-    if (source == destination) {
-      QuantiseSlice(rust::Slice<T>(destination, count), bits, Mode(param),
-          &*scale);
-    } else {
-      QuantiseSlices(rust::Slice<const T>(source, count),
-          rust::Slice<T>(destination, count), bits, Mode(param), &*scale);
-    }
-    WriteParam(*scale, param);
-  });
+  if (flaw != NULL) {
+    return Fail(function, GFPQ_ERR_BAD_PARAMETERS, flaw);
+  }
+  if (!(IsAligned(source) && IsAligned(destination))) {
+    return QuantiseCopy<T>(function, source, destination, count, bits, param);
+  }
+  return QuantiseAligned(function, source, destination, count, bits, param);
 }
 
 template <typename T>
@@ -209,28 +240,31 @@ template <typename T>
 int QuantiseGpu(const char* function, const T* source, T* destination,
     unsigned int count, unsigned int bits, GFPQ_PARAM_ST* param,
     unsigned int* nonfinite, void* stream) {
-  return Guarded(function, Flaw(source, destination, count), [&] {
-    rust::Box<gfpq::Param> scale = ReadParam(param);
-    gfpq::quantise_gpu(
-        Tensor(source, destination, count, bits, nonfinite, stream),
-        Mode(param), *scale, IsWritten(param));
-    WriteParam(*scale, param);
-  });
+  const char* flaw = GpuFlaw(source, destination, count);
+  if (flaw != NULL) {
+    return Fail(function, GFPQ_ERR_BAD_PARAMETERS, flaw);
+  }
+  Reason reason;
+  return reason.Report(function, gfpq::quantise_gpu(
+      Tensor(source, destination, count, bits, nonfinite, stream), Mode(param),
+      Bytes(param), reason.buffer()));
 }
 
 template <typename T>
 int QuantiseGpuWithRange(const char* function, const T* source, T* destination,
     unsigned int count, unsigned int bits, T* range, unsigned int* nonfinite,
     void* stream) {
-  const char* flaw = Flaw(source, destination, count);
-  if (flaw == NULL && Flaw(range) != NULL) {
+  const char* flaw = GpuFlaw(source, destination, count);
+  if (flaw == NULL && (range == NULL || !IsAligned(range))) {
     flaw = "range is a null pointer or not aligned to its type";
   }
-  return Guarded(function, flaw, [&] {
-    gfpq::quantise_gpu_with_range(
-        Tensor(source, destination, count, bits, nonfinite, stream),
-        reinterpret_cast<uintptr_t>(range));
-  });
+  if (flaw != NULL) {
+    return Fail(function, GFPQ_ERR_BAD_PARAMETERS, flaw);
+  }
+  Reason reason;
+  return reason.Report(function, gfpq::quantise_gpu_with_range(
+      Tensor(source, destination, count, bits, nonfinite, stream),
+      reinterpret_cast<uintptr_t>(range), reason.buffer()));
 }
 
 }  // namespace

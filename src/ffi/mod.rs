@@ -1,14 +1,17 @@
 //! The quantiser for C++: a cxx bridge, on which `hi_gfpq.cpp` implements the vendor's `HI_GFPQ_*` interface.
 //!
-//! An error reaches C++ as a `rust::Error` whose `what()` begins with the interface's return code in hexadecimal.
-//! Panics are caught here and become such errors, so that they never cross into C++.
+//! Each function returns the interface's return code and, if it refuses a call, writes the reason into the caller's
+//! buffer. A call on CPU memory allocates nothing, so that it works even when no memory is left.
+//! Panics are caught here and become return codes, so that they never cross into C++.
 
 mod refusal;
+
+use std::hint::black_box;
 
 use crate::cuda;
 use crate::quant::{self, Bits, Element, Mode, Param};
 use bridge::GpuTensor;
-use refusal::{Refusal, guarded};
+use refusal::{Refusal, answer};
 
 #[cxx::bridge(namespace = "gfpq")]
 mod bridge {
@@ -24,46 +27,38 @@ mod bridge {
     }
 
     extern "Rust" {
-        /// A tensor's scale.
-        type Param;
-
-        /// The scale that 16 zero bytes stand for.
-        fn new_param() -> Box<Param>;
-        /// Reads the 16 bytes of the vendor's layout.
-        fn param_from_bytes(bytes: &[u8]) -> Result<Box<Param>>;
-        /// Returns the 16 bytes of the vendor's layout.
-        fn param_to_bytes(param: &Param) -> [u8; 16];
-        fn param_delta(param: &Param) -> i32;
-
-        /// Quantises and dequantises in place; `bits` and `mode` are the interface's numbers.
-        fn quantise_f32(data: &mut [f32], bits: u32, mode: u32, param: &mut Param) -> Result<()>;
-        fn quantise_f64(data: &mut [f64], bits: u32, mode: u32, param: &mut Param) -> Result<()>;
+        /// Quantises and dequantises in place; `bits` and `mode` are the interface's numbers. `param` is the 16 bytes of
+        /// the vendor's layout, or empty for a call without a parameter. A reason is text that ends with a zero byte.
+        fn quantise_f32(data: &mut [f32], bits: u32, mode: u32, param: &mut [u8], reason: &mut [u8]) -> u32;
+        fn quantise_f64(data: &mut [f64], bits: u32, mode: u32, param: &mut [u8], reason: &mut [u8]) -> u32;
         /// The same from one buffer into another of equal length.
         fn quantise_into_f32(
             source: &[f32],
             destination: &mut [f32],
             bits: u32,
             mode: u32,
-            param: &mut Param,
-        ) -> Result<()>;
+            param: &mut [u8],
+            reason: &mut [u8],
+        ) -> u32;
         fn quantise_into_f64(
             source: &[f64],
             destination: &mut [f64],
             bits: u32,
             mode: u32,
-            param: &mut Param,
-        ) -> Result<()>;
+            param: &mut [u8],
+            reason: &mut [u8],
+        ) -> u32;
 
-        /// The same on a GPU. If `is_read` is set, waits for the GPU and updates the parameter.
+        /// The same on a GPU. A call that writes its parameter waits for the GPU.
         ///
         /// # Safety
         /// The tensor's addresses must be valid until the stream has done this work.
-        unsafe fn quantise_gpu(tensor: &GpuTensor, mode: u32, param: &mut Param, is_read: bool) -> Result<()>;
+        unsafe fn quantise_gpu(tensor: &GpuTensor, mode: u32, param: &mut [u8], reason: &mut [u8]) -> u32;
         /// The same on a GPU, with a range in GPU memory at the address `range`.
         ///
         /// # Safety
         /// As for `quantise_gpu`; `range` must be the address of two values of the tensor's type.
-        unsafe fn quantise_gpu_with_range(tensor: &GpuTensor, range: usize) -> Result<()>;
+        unsafe fn quantise_gpu_with_range(tensor: &GpuTensor, range: usize, reason: &mut [u8]) -> u32;
     }
 }
 
@@ -82,6 +77,15 @@ impl GpuTensor {
     }
 }
 
+/// The parameter that a call brings: that of its bytes, or delta 0 where they are not read.
+fn read_param(mode: u32, bytes: &[u8]) -> Result<Param, quant::Error> {
+    // INIT does not read the bytes: callers may leave them uninitialised.
+    if bytes.is_empty() || mode == Mode::Init as u32 {
+        return Ok(Param::default());
+    }
+    Param::from_bytes(bytes.try_into().map_err(|_| quant::Error::MalformedParam)?)
+}
+
 /// The interface's numbers as bit width and mode, or an error for unknown ones.
 fn checked(bits: u32, mode: u32) -> Result<(Bits, Mode), quant::Error> {
     let width = Bits::from_number(bits).ok_or(quant::Error::BadBits(bits))?;
@@ -89,9 +93,29 @@ fn checked(bits: u32, mode: u32) -> Result<(Bits, Mode), quant::Error> {
     Ok((width, mode))
 }
 
-fn in_place<T: Element>(data: &mut [T], bits: u32, mode: u32, param: &mut Param) -> Result<(), Refusal> {
-    guarded(|| {
+/// Checks a call's numbers and its parameter, makes the call by `body`, and writes the parameter back.
+fn call(
+    bits: u32,
+    mode: u32,
+    bytes: &mut [u8],
+    reason: &mut [u8],
+    body: impl FnOnce(Bits, Mode, &mut Param) -> Result<(), Refusal>,
+) -> u32 {
+    answer(reason, || {
+        let mut param = read_param(mode, bytes)?;
         let (bits, mode) = checked(bits, mode)?;
+        body(bits, mode, &mut param)?;
+        if mode != Mode::ApplyOnly && !bytes.is_empty() {
+            bytes.copy_from_slice(&param.to_bytes());
+        }
+        Ok(())
+    })
+}
+
+fn in_place<T: Element>(data: &mut [T], bits: u32, mode: u32, param: &mut [u8], reason: &mut [u8]) -> u32 {
+    call(bits, mode, param, reason, |bits, mode, param| {
+        #[cfg(test)]
+        tests::panic_if_asked(data);
         quant::quantise(data, bits, mode, param);
         Ok(())
     })
@@ -102,20 +126,20 @@ fn into<T: Element>(
     destination: &mut [T],
     bits: u32,
     mode: u32,
-    param: &mut Param,
-) -> Result<(), Refusal> {
-    guarded(|| {
-        let (bits, mode) = checked(bits, mode)?;
+    param: &mut [u8],
+    reason: &mut [u8],
+) -> u32 {
+    call(bits, mode, param, reason, |bits, mode, param| {
         Ok(quant::quantise_into(source, destination, bits, mode, param)?)
     })
 }
 
-fn quantise_f32(data: &mut [f32], bits: u32, mode: u32, param: &mut Param) -> Result<(), Refusal> {
-    in_place(data, bits, mode, param)
+fn quantise_f32(data: &mut [f32], bits: u32, mode: u32, param: &mut [u8], reason: &mut [u8]) -> u32 {
+    in_place(data, bits, mode, param, reason)
 }
 
-fn quantise_f64(data: &mut [f64], bits: u32, mode: u32, param: &mut Param) -> Result<(), Refusal> {
-    in_place(data, bits, mode, param)
+fn quantise_f64(data: &mut [f64], bits: u32, mode: u32, param: &mut [u8], reason: &mut [u8]) -> u32 {
+    in_place(data, bits, mode, param, reason)
 }
 
 fn quantise_into_f32(
@@ -123,9 +147,10 @@ fn quantise_into_f32(
     destination: &mut [f32],
     bits: u32,
     mode: u32,
-    param: &mut Param,
-) -> Result<(), Refusal> {
-    into(source, destination, bits, mode, param)
+    param: &mut [u8],
+    reason: &mut [u8],
+) -> u32 {
+    into(source, destination, bits, mode, param, reason)
 }
 
 fn quantise_into_f64(
@@ -133,18 +158,31 @@ fn quantise_into_f64(
     destination: &mut [f64],
     bits: u32,
     mode: u32,
-    param: &mut Param,
-) -> Result<(), Refusal> {
-    into(source, destination, bits, mode, param)
+    param: &mut [u8],
+    reason: &mut [u8],
+) -> u32 {
+    into(source, destination, bits, mode, param, reason)
+}
+
+/// Refuses a GPU call when the CPU's memory is used up: unlike a call on CPU memory, it allocates a little, and the
+/// process would abort in the middle of the call.
+fn expect_memory() -> Result<(), Refusal> {
+    let mut memory = Vec::<u8>::new();
+    memory.try_reserve_exact(1 << 16).map_err(|_| Refusal::OutOfMemory)?;
+    // The compiler may leave out an allocation that nothing uses.
+    black_box(memory.as_mut_ptr());
+    Ok(())
 }
 
 /// Quantises on a GPU.
 ///
 /// # Safety
 /// As for [`cuda::quantise`].
-unsafe fn quantise_gpu(tensor: &GpuTensor, mode: u32, param: &mut Param, is_read: bool) -> Result<(), Refusal> {
-    guarded(|| {
-        let (bits, mode) = checked(tensor.bits, mode)?;
+unsafe fn quantise_gpu(tensor: &GpuTensor, mode: u32, param: &mut [u8], reason: &mut [u8]) -> u32 {
+    let has_param = !param.is_empty();
+    call(tensor.bits, mode, param, reason, |bits, mode, param| {
+        let is_read = has_param && mode != Mode::ApplyOnly;
+        expect_memory()?;
         // SAFETY: the caller vouches for the addresses.
         Ok(unsafe { cuda::quantise(&tensor.with(bits), mode, param, is_read) }?)
     })
@@ -154,47 +192,14 @@ unsafe fn quantise_gpu(tensor: &GpuTensor, mode: u32, param: &mut Param, is_read
 ///
 /// # Safety
 /// As for [`cuda::quantise_with_range`].
-unsafe fn quantise_gpu_with_range(tensor: &GpuTensor, range: usize) -> Result<(), Refusal> {
-    guarded(|| {
+unsafe fn quantise_gpu_with_range(tensor: &GpuTensor, range: usize, reason: &mut [u8]) -> u32 {
+    answer(reason, || {
         let bits = Bits::from_number(tensor.bits).ok_or(quant::Error::BadBits(tensor.bits))?;
+        expect_memory()?;
         // SAFETY: the caller vouches for the addresses.
         Ok(unsafe { cuda::quantise_with_range(&tensor.with(bits), range as u64) }?)
     })
 }
 
-fn new_param() -> Box<Param> {
-    Box::default()
-}
-
-fn param_from_bytes(bytes: &[u8]) -> Result<Box<Param>, Refusal> {
-    let bytes = bytes.try_into().map_err(|_| quant::Error::MalformedParam)?;
-    Ok(Box::new(Param::from_bytes(bytes)?))
-}
-
-fn param_to_bytes(param: &Param) -> [u8; 16] {
-    param.to_bytes()
-}
-
-fn param_delta(param: &Param) -> i32 {
-    param.delta
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn unknown_numbers_unequal_lengths_and_damaged_parameters_are_refused() {
-        let mut data = [1f32, 2.0];
-        let mut param = Param::default();
-        let mut refusal =
-            |bits, mode| in_place(&mut data, bits, mode, &mut param).map_err(|refusal| refusal.to_string());
-        assert!(refusal(7, 0).is_err_and(|text| text.starts_with("0xFFFF0005 invalid bit width 7")));
-        assert!(refusal(8, 3).is_err_and(|text| text.starts_with("0xFFFF0006 unknown mode 3")));
-        assert_eq!(refusal(8, 0), Ok(()));
-        let refusal = into(&[1f64], &mut [], 8, 0, &mut param).unwrap_err().to_string();
-        assert!(refusal.starts_with("0xFFFF0006 source has 1 values and destination 0"));
-        let refusal = param_from_bytes(&[1; 16]).map(|_| ()).unwrap_err().to_string();
-        assert!(refusal.starts_with("0xFFFF0005 malformed parameter"));
-    }
-}
+mod tests;

@@ -5,6 +5,8 @@
 //! below hold those thresholds and the values. They are computed at compile time in exact integer arithmetic, without
 //! libm, so that CPU and GPU read the same bits on every platform.
 
+use super::formula;
+
 /// A bit width the NNIE computes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Bits {
@@ -102,7 +104,7 @@ impl Format {
             return self.delta_limit;
         }
         let top = (max_abs.log2() * f64::from(self.steps())).floor() as i32;
-        (top - self.max_code).clamp(-self.delta_limit, self.delta_limit)
+        (top - formula::max_code(self)).clamp(-self.delta_limit, self.delta_limit)
     }
 }
 

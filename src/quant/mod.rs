@@ -1,6 +1,7 @@
 //! The quantiser on the CPU: quantises to GFPQ and dequantises in one step, so that data becomes what the NNIE sees.
 //!
-//! Touches no files and no GPU. Results are bit-identical to the vendor's library.
+//! Touches no files and no GPU. Results are bit-identical to the vendor's library, in any rounding mode of the caller's and
+//! with denormal numbers flushed to zero or not.
 //!
 //! ```
 //! use gfpq::quant::{quantise, Bits, Mode, Param};
@@ -14,6 +15,7 @@
 
 pub mod arch;
 mod element;
+mod environment;
 mod error;
 mod format;
 pub mod formula;
@@ -21,11 +23,13 @@ mod helpers;
 pub(crate) mod parallel;
 mod param;
 mod tensor;
+mod variable;
 
 pub use element::Element;
 pub use error::Error;
 pub(crate) use format::AMBIGUOUS;
 pub use format::{Bits, Format};
+pub use helpers::threads;
 pub use param::Param;
 pub use tensor::Tensor;
 

@@ -1,11 +1,12 @@
 //! The passes over a tensor, shared among the cores where that pays.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::arch::{self, Backend, Scale};
 use super::element::Element;
+use super::environment::Environment;
 use super::format::Bits;
-use super::formula;
+use super::formula::Formula;
 use super::helpers::{self, Round, Tasks};
 use super::tensor::Tensor;
 
@@ -22,14 +23,19 @@ const LONGEST: usize = 1 << 16;
 /// takes 5 to 30 microseconds depending on the machine's load, and up to 70 in a virtual machine.
 pub(crate) fn part_len<T>(len: usize) -> Option<usize> {
     let bytes = len * size_of::<T>();
-    let pays = bytes >= arch::chosen().worth_sharing && helpers::pool_is_usable();
+    let pays = bytes >= arch::chosen().worth_sharing && helpers::is_usable();
     pays.then(|| (bytes / PARTS).clamp(SHORTEST, LONGEST) / size_of::<T>())
 }
 
-/// Runs `work` on each part, in this thread and in helpers.
+/// Runs `work` on each part, in this thread and in helpers. `parts` must know their number. Without memory for the list of
+/// parts, this thread works alone.
 pub(crate) fn share<P: Send>(parts: impl Iterator<Item = P>, work: impl Fn(&mut P) + Sync) {
-    let (parts, round) = (Tasks::from_iter(parts), Round::default());
-    helpers::work(parts.count() - 1, &|side| parts.each(&round, side, &work));
+    let Some(mut tasks) = Tasks::with_room_for(parts.size_hint().0) else {
+        return parts.for_each(|mut part| work(&mut part));
+    };
+    tasks.extend(parts);
+    let round = Round::default();
+    helpers::work(tasks.count() - 1, &|side| tasks.each(&round, side, &work));
 }
 
 /// The largest magnitude in `data`, ignoring NaN.
@@ -69,23 +75,27 @@ pub(crate) fn max_abs_and_rewrite<T: Element>(mut tensor: Tensor<T>, bits: Bits,
 /// Quantises with the delta that `delta_for` returns for the largest magnitude. Returns that delta.
 pub(crate) fn quantise<T: Element>(mut tensor: Tensor<T>, bits: Bits, delta_for: impl Fn(T) -> i32 + Sync) -> i32 {
     let backend = arch::chosen();
-    let Some(len) = part_len::<T>(tensor.source().len()) else {
+    let values = tensor.source().len();
+    let shared = part_len::<T>(values).and_then(|len| Some((len, Tasks::with_room_for(values.div_ceil(len))?)));
+    let Some((len, mut parts)) = shared else {
         let delta = delta_for(backend.max_abs(tensor.source()));
         Rewrite::new(bits, delta).run(&mut tensor);
         return delta;
     };
-    let (parts, largest) = (Tasks::from_iter(tensor.parts(len)), Largest::new());
+    parts.extend(tensor.parts(len));
+    let (largest, delta) = (Largest::new(), OnceLock::new());
     let (first, second) = (Round::default(), Round::default());
 
     // One call for both passes: a helper that wakes too late for the first pass can still help with the second.
     helpers::work(parts.count() - 1, &|side| {
         parts.each(&first, side, |part| largest.add(backend.max_abs(part.source())));
         parts.finish(&first);
-        let rewrite = Rewrite::new(bits, delta_for(largest.get()));
+        let delta = *delta.get_or_init(|| delta_for(largest.get()));
+        let rewrite = Rewrite::new(bits, delta);
         // In reverse order: the parts that the first pass read last are still in the caches.
         parts.each_back(&first, &second, side, |part| rewrite.run(part));
     });
-    delta_for(largest.get())
+    *delta.get_or_init(|| delta_for(largest.get()))
 }
 
 /// The largest of the magnitudes that several threads find.
@@ -111,25 +121,25 @@ impl<T: Element> Largest<T> {
 
 /// The pass that quantises, for a given delta.
 enum Rewrite {
-    /// For a delta in the format's own range.
+    /// For a delta in the format's own range, with rounding to nearest.
     Backend(&'static Backend, Scale),
-    /// For any other delta: the format's definition.
-    Formula(Bits, i32),
+    /// For any other delta or rounding mode: the format's definition.
+    Formula(Formula),
 }
 
 impl Rewrite {
     fn new(bits: Bits, delta: i32) -> Rewrite {
-        if bits.format().contains(delta) {
+        if bits.format().contains(delta) && Environment::current().rounds_to_nearest() {
             Rewrite::Backend(arch::chosen(), Scale::new(bits, delta))
         } else {
-            Rewrite::Formula(bits, delta)
+            Rewrite::Formula(Formula::new(bits, delta))
         }
     }
 
     fn run<T: Element>(&self, part: &mut Tensor<T>) {
         match self {
             Rewrite::Backend(backend, scale) => backend.apply(part, scale),
-            &Rewrite::Formula(bits, delta) => part.each(|x| formula::quantise_value(x, bits, delta)),
+            Rewrite::Formula(formula) => part.each(|x| formula.quantise(x)),
         }
     }
 }

@@ -2,6 +2,8 @@
 //! formula.
 
 mod backends;
+#[cfg(target_arch = "x86_64")]
+mod environment;
 mod formula;
 mod golden;
 mod random;

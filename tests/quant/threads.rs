@@ -1,6 +1,6 @@
-//! Tensors large enough for the thread pool: shared in parts, from many threads at once, and in a forked child.
+//! Tensors large enough for helper threads: shared in parts, from many threads at once, and in a forked child.
 
-use std::sync::{Arc, Barrier};
+use std::process::Command;
 
 use gfpq::quant::{Bits as Width, Element, Mode, Param, delta_of, formula, quantise, quantise_into};
 
@@ -71,23 +71,22 @@ fn concurrent_calls_do_not_disturb_one_another() {
     });
 }
 
-/// The pool's threads may be busy with another part of the program.
+/// The test above once more, in processes with other values of the variable that limits the number of threads.
 #[test]
-fn a_call_does_not_wait_for_a_busy_pool() {
-    let barrier = Arc::new(Barrier::new(rayon::current_num_threads() + 1));
-    let theirs = Arc::clone(&barrier);
-    rayon::spawn_broadcast(move |_| {
-        theirs.wait();
-        theirs.wait();
-    });
-    barrier.wait();
-    let source: Vec<f32> = tensor(41);
-    for mode in [Mode::Init, Mode::Update, Mode::ApplyOnly] {
-        let (mut param, mut data) = (Param { delta: -90 }, source.clone());
-        quantise(&mut data, Width::Eight, mode, &mut param);
-        assert!(agrees(&source, &data, Width::Eight, param.delta), "{mode:?}");
+fn any_number_of_threads_is_limited_to_the_processors() {
+    for number in ["1", "100000", "0", "-3", "many", "99999999999999999999999"] {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["concurrent_calls_do_not_disturb_one_another"]).env("RAYON_NUM_THREADS", number);
+        assert!(command.output().unwrap().status.success(), "{number}");
+        let info = Command::new(env!("CARGO_BIN_EXE_gfpq"))
+            .args(["info", "--json"])
+            .env("RAYON_NUM_THREADS", number)
+            .output()
+            .unwrap();
+        let info: serde_json::Value = serde_json::from_slice(&info.stdout).unwrap();
+        let processors = std::thread::available_parallelism().unwrap().get() as u64;
+        assert_eq!(info["cores"], if number == "1" { 1 } else { processors }, "{number}");
     }
-    barrier.wait();
 }
 
 /// Python's multiprocessing forks processes that have used the library.

@@ -20,10 +20,30 @@ struct VendorParam {
 /// `HI_GFPQ_QuantAndDeQuant`, for either type of `data`.
 type Quantise = unsafe extern "C" fn(*mut c_void, u32, u32, *mut VendorParam) -> u32;
 
-struct Vendor(Library);
+/// An element type, with the name of the library's call for it and its values as bit patterns to compare.
+pub(crate) trait VendorValue: Element + std::fmt::Debug {
+    const SYMBOL: &[u8];
+    fn bits(self) -> u64;
+}
+
+impl VendorValue for f32 {
+    const SYMBOL: &[u8] = b"_Z23HI_GFPQ_QuantAndDeQuantPfjjP14_GFPQ_PARAM_ST";
+    fn bits(self) -> u64 {
+        self.to_bits().into()
+    }
+}
+
+impl VendorValue for f64 {
+    const SYMBOL: &[u8] = b"_Z23HI_GFPQ_QuantAndDeQuantPdjjP14_GFPQ_PARAM_ST";
+    fn bits(self) -> u64 {
+        self.to_bits()
+    }
+}
+
+pub(crate) struct Vendor(Library);
 
 impl Vendor {
-    fn load() -> Vendor {
+    pub(crate) fn load() -> Vendor {
         let path = std::env::var_os("GFPQ_VENDOR_LIB")
             .expect("GFPQ_VENDOR_LIB names no library: export GFPQ_VENDOR_LIB=$(scripts/vendor.sh)");
         // SAFETY: the vendor's library is safe to load: its initialisers do not depend on the program.
@@ -31,11 +51,11 @@ impl Vendor {
     }
 
     /// Calls the library on `data` in place and returns the parameter's bytes.
-    fn quantise<T>(&self, symbol: &[u8], data: &mut [T], width: Width, mode: Mode, buf: [u8; 16]) -> [u8; 16] {
+    pub(crate) fn quantise<T: VendorValue>(&self, data: &mut [T], width: Width, mode: Mode, buf: [u8; 16]) -> [u8; 16] {
         let mut param = VendorParam { mode: mode as u32, buf };
         // SAFETY: the symbol has this signature for T, and the pointers are to `data.len()` values and a parameter.
         let code = unsafe {
-            let call: libloading::Symbol<Quantise> = self.0.get(symbol).expect("symbol");
+            let call: libloading::Symbol<Quantise> = self.0.get(T::SYMBOL).expect("symbol");
             call(data.as_mut_ptr().cast(), data.len() as u32, width.number(), &mut param)
         };
         assert_eq!(code, 0);
@@ -44,7 +64,7 @@ impl Vendor {
 }
 
 /// Makes a sequence of calls to both libraries and compares values and parameters.
-fn compare<T: Element>(vendor: &Vendor, symbol: &[u8], seed: u64, bits_of: fn(T) -> u64) {
+fn compare<T: VendorValue>(vendor: &Vendor, seed: u64) {
     let mut random = Bits(seed);
     let len = random.below(3_000) as usize;
     let width = if random.below(2) == 0 { Width::Eight } else { Width::Sixteen };
@@ -54,11 +74,11 @@ fn compare<T: Element>(vendor: &Vendor, symbol: &[u8], seed: u64, bits_of: fn(T)
     for mode in [Mode::Init, Mode::Update, Mode::Update, Mode::ApplyOnly] {
         let data: Vec<T> = random.tensor(len).into_iter().map(T::from_f64).collect();
         let (mut theirs, mut ours) = (data.clone(), data);
-        theirs_param = vendor.quantise(symbol, &mut theirs, width, mode, theirs_param);
+        theirs_param = vendor.quantise(&mut theirs, width, mode, theirs_param);
         quantise(&mut ours, width, mode, &mut ours_param);
         assert_eq!(ours_param.to_bytes(), theirs_param, "seed {seed} {mode:?}");
         for (i, (&o, &t)) in ours.iter().zip(&theirs).enumerate() {
-            assert_eq!(bits_of(o), bits_of(t), "seed {seed} {width:?} {mode:?} value {i}");
+            assert_eq!(o.bits(), t.bits(), "seed {seed} {width:?} {mode:?} value {i}");
         }
     }
 }
@@ -68,8 +88,8 @@ fn compare<T: Element>(vendor: &Vendor, symbol: &[u8], seed: u64, bits_of: fn(T)
 fn random_tensors_are_bit_identical() {
     let vendor = Vendor::load();
     for seed in 0..400 {
-        compare::<f32>(&vendor, b"_Z23HI_GFPQ_QuantAndDeQuantPfjjP14_GFPQ_PARAM_ST", seed, |x| x.to_bits().into());
-        compare::<f64>(&vendor, b"_Z23HI_GFPQ_QuantAndDeQuantPdjjP14_GFPQ_PARAM_ST", seed, f64::to_bits);
+        compare::<f32>(&vendor, seed);
+        compare::<f64>(&vendor, seed);
     }
 }
 
@@ -84,8 +104,7 @@ fn deltas_outside_the_range_are_bit_identical() {
         let data: Vec<f32> = random.tensor(200).into_iter().map(|x| x as f32).collect();
         for width in [Width::Eight, Width::Sixteen] {
             let (mut theirs, mut ours) = (data.clone(), data.clone());
-            let symbol = b"_Z23HI_GFPQ_QuantAndDeQuantPfjjP14_GFPQ_PARAM_ST";
-            vendor.quantise(symbol, &mut theirs, width, Mode::ApplyOnly, Param { delta }.to_bytes());
+            vendor.quantise(&mut theirs, width, Mode::ApplyOnly, Param { delta }.to_bytes());
             quantise(&mut ours, width, Mode::ApplyOnly, &mut Param { delta });
             for ((&o, &t), &x) in ours.iter().zip(&theirs).zip(&data) {
                 assert_eq!(o.to_bits(), t.to_bits(), "delta {delta} {width:?} {x:e}: {o:e}, not {t:e}");

@@ -31,6 +31,17 @@ for lib in libgfpq libgfpq_gpu; do
 done
 g++ "${flags[@]}" tests/swap/ext.cpp -L"$libs/lib" -lgfpq -o "$scratch/ext"
 LD_LIBRARY_PATH=$libs/lib "$scratch/ext" 2> "$scratch/errors.txt"
-[ "$(grep -c '^\[ERR\]\[\(HI_\)\?GFPQ_' "$scratch/errors.txt")" -eq 10 ]
-[ "$(grep -c 'for GPU memory call the function of this name that ends in _GPU' "$scratch/errors.txt")" -eq 6 ]
+[ "$(grep -c '^\[ERR\]\[\(HI_\)\?GFPQ_' "$scratch/errors.txt")" -eq 24 ]
+[ "$(grep -c 'for GPU memory call the function of this name that ends in _GPU' "$scratch/errors.txt")" -eq 20 ]
+for name in no_memory unload; do
+  g++ "${flags[@]}" "tests/swap/$name.cpp" -pthread -ldl -o "$scratch/$name"
+  "$scratch/$name" "$libs/lib/libgfpq.so.1" 2> "$scratch/errors.txt" || { tail "$scratch/errors.txt" >&2; exit 1; }
+done
+# valgrind stays silent over correct calls, those that look whether memory can be read included.
+if command -v valgrind > /dev/null; then
+  g++ "${flags[@]}" scripts/sample/sample.cpp -L"$libs/lib" -lgfpq -o "$scratch/sample"
+  GFPQ_ARCH=scalar LD_LIBRARY_PATH=$libs/lib valgrind -q --error-exitcode=1 "$scratch/sample" 2> "$scratch/errors.txt" \
+    > "$scratch/sample.txt"
+  [ ! -s "$scratch/errors.txt" ]
+fi
 echo "swap: $(wc -l < "$scratch/ours.txt") calls, the same with the vendor's library and ours, shared and static"

@@ -1,10 +1,15 @@
 // Calls every function of the vendor's interface and prints the results, bit for
 // bit. The output must be the same with the vendor's library and with ours.
+#include <fenv.h>
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#ifdef __x86_64__
+#include <xmmintrin.h>
+#endif
 
+#include <string>
 #include <vector>
 
 #include "gfpq.hpp"
@@ -49,8 +54,11 @@ void Print(const char* what, int code, const std::vector<T>& data,
   printf(" data %016llx\n", static_cast<unsigned long long>(hash));  // NOLINT
 }
 
+// Quantises `count` values that begin `offset` bytes after an aligned address,
+// in each mode.
 template <typename T>
-void Calibrate(const char* what, int count, unsigned int bits) {
+void Calibrate(const char* what, int count, unsigned int bits,
+    size_t offset = 0) {
   GFPQ_PARAM_ST param;
   memset(&param, 0, sizeof(param));
   const unsigned int modes[] = {GFPQ_MODE_INIT, GFPQ_MODE_UPDATE,
@@ -61,9 +69,54 @@ void Calibrate(const char* what, int count, unsigned int bits) {
     for (size_t i = 0; i < data.size(); ++i) {
       data[i] = static_cast<T>(Value(step));
     }
-    const int code =
-        HI_GFPQ_QuantAndDeQuant(data.data(), count, bits, &param);
+    std::vector<T> memory(data.size() + 1);
+    char* const start = reinterpret_cast<char*>(memory.data()) + offset;
+    memcpy(start, data.data(), data.size() * sizeof(T));
+    const int code = HI_GFPQ_QuantAndDeQuant(reinterpret_cast<T*>(start), count,
+        bits, &param);
+    memcpy(data.data(), start, data.size() * sizeof(T));
     Print(what, code, data, param);
+  }
+}
+
+void Misaligned(unsigned int bits) {
+  const int counts[] = {0, 1, 10, 1000, 300000};
+  const size_t offsets[] = {1, 2, 3, 4, 7};
+  for (int c = 0; c < 5; ++c) {
+    for (int o = 0; o < 5; ++o) {
+      if (offsets[o] < sizeof(float)) {
+        Calibrate<float>("misaligned float", counts[c], bits, offsets[o]);
+      }
+      Calibrate<double>("misaligned double", counts[c], bits, offsets[o]);
+    }
+  }
+}
+
+// The caller's rounding mode, and denormal numbers flushed to zero. The process
+// makes its first calls in these environments, so that what they leave behind
+// would show in the later ones.
+void Environments(unsigned int bits) {
+  const int roundings[] = {FE_DOWNWARD, FE_UPWARD, FE_TOWARDZERO, FE_TONEAREST};
+  const char* const names[] = {"down", "up", "to zero", "nearest"};
+  const int counts[] = {300000, 10, 1000};
+  for (int r = 0; r < 4; ++r) {
+    for (int flushed = 0; flushed < 2; ++flushed) {
+      for (int c = 0; c < 3; ++c) {
+        const std::string what = std::string(names[r]) +
+            (flushed ? ", flushed " : " ");
+        fesetround(roundings[r]);
+#ifdef __x86_64__
+        const unsigned int before = _mm_getcsr();
+        _mm_setcsr(flushed ? before | 0x8040 : before);
+#endif
+        Calibrate<float>((what + "float").c_str(), counts[c], bits);
+        Calibrate<double>((what + "double").c_str(), counts[c], bits);
+#ifdef __x86_64__
+        _mm_setcsr(before);
+#endif
+        fesetround(FE_TONEAREST);
+      }
+    }
   }
 }
 
@@ -73,6 +126,8 @@ int main() {
   const unsigned int widths[] = {8, 16};
   const int counts[] = {0, 1, 2, 10, 1000, 300000};
   for (int w = 0; w < 2; ++w) {
+    Environments(widths[w]);
+    Misaligned(widths[w]);
     for (int c = 0; c < 6; ++c) {
       Calibrate<float>("float", counts[c], widths[w]);
       Calibrate<double>("double", counts[c], widths[w]);

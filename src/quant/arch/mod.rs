@@ -49,6 +49,8 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 pub use backend::{Backend, HasPasses, Passes};
 pub use scale::Scale;
 
+use super::variable::with_value;
+
 /// The backends that this processor supports, the fastest first; the last one is always `scalar`.
 pub fn backends() -> impl Iterator<Item = &'static Backend> {
     #[cfg(target_arch = "x86_64")]
@@ -65,8 +67,7 @@ pub fn chosen() -> &'static Backend {
     static CHOSEN: AtomicPtr<Backend> = AtomicPtr::new(ptr::null_mut());
     #[cold]
     fn choose() -> &'static Backend {
-        let wanted = std::env::var("GFPQ_ARCH").unwrap_or_default();
-        let named = backends().find(|backend| backend.name == wanted);
+        let named = with_value(c"GFPQ_ARCH", |wanted| backends().find(|backend| backend.name == wanted));
         let backend = named.or_else(|| backends().next()).unwrap_or(&scalar::BACKEND);
         CHOSEN.store(ptr::from_ref(backend).cast_mut(), Ordering::Release);
         backend

@@ -17,10 +17,12 @@
 #define GFPQ_ERR_GENERIC 0xFFFF0000
 // A bit width other than 8 and 16, or a parameter that no call wrote.
 #define GFPQ_ERR_BAD_FORMAT 0xFFFF0005
-// An unknown mode, or a pointer that is null, misaligned, or to memory that the
-// call is not for: a GPU's for a CPU call, the CPU's or another GPU's for a GPU
-// call.
+// An unknown mode, or a pointer that is null, or to memory that the call is not
+// for: a GPU's for a CPU call, the CPU's or another GPU's for a GPU call. GPU
+// calls refuse misaligned pointers, too.
 #define GFPQ_ERR_BAD_PARAMETERS 0xFFFF0006
+// No GPU memory, or no CPU memory for a GPU call or for misaligned data. Other
+// CPU calls allocate nothing that they cannot do without.
 #define GFPQ_ERR_OUT_OF_MEMORY 0xFFFF000C
 #define GFPQ_ERR_SHORT_BUFFER 0xFFFF0010
 // A GPU call where no GPU can be used.
@@ -49,7 +51,9 @@ typedef struct _GFPQ_INFO_ST {
 } GFPQ_INFO_ST;
 
 // `data` holds `count` values in CPU memory; `bits` is 8 or 16. Without a
-// parameter (NULL) the call takes the scale from the data.
+// parameter (NULL) the call takes the scale from the data. Misaligned data is
+// quantised through an aligned copy. As with the vendor's library, results
+// follow the caller's rounding mode (fesetround); all but FE_TONEAREST are slow.
 int HI_GFPQ_QuantAndDeQuant(float* data, unsigned int count, unsigned int bits,
     GFPQ_PARAM_ST* param);
 int HI_GFPQ_QuantAndDeQuant(double* data, unsigned int count,
