@@ -1,12 +1,17 @@
 //! Compatibility edits: what Caffe's sources need to build with today's compilers and libraries.
 //!
-//! Each edit has a file of its own. To add one, write its file and list it in [`EDITS`].
+//! Each edit has a file of its own, in the folder of its library if there are several. To add one, write its file and
+//! list it in [`EDITS`].
 
-mod cuda_properties;
+mod cuda;
 mod edit;
 mod protobuf_bytes_limit;
 
 pub(crate) use edit::Edit;
 
 /// All of them, in the order in which they are made.
-pub(crate) const EDITS: &[Edit] = &[protobuf_bytes_limit::EDIT, cuda_properties::EDIT, cuda_properties::TEST_EDIT];
+pub(crate) const EDITS: &[Edit] = &[
+    protobuf_bytes_limit::EDIT,
+    cuda::properties::EDIT,
+    cuda::properties::TEST_EDIT,
+];

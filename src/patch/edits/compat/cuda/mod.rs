@@ -1,0 +1,3 @@
+//! Edits for CUDA and cuDNN.
+
+pub(super) mod properties;
