@@ -5,6 +5,7 @@
 
 mod cuda;
 mod edit;
+mod opencv;
 mod protobuf_bytes_limit;
 
 pub(crate) use edit::Edit;
@@ -12,6 +13,7 @@ pub(crate) use edit::Edit;
 /// All of them, in the order in which they are made.
 pub(crate) const EDITS: &[Edit] = &[
     protobuf_bytes_limit::EDIT,
+    opencv::names::EDIT,
     cuda::properties::EDIT,
     cuda::properties::TEST_EDIT,
 ];

@@ -1,0 +1,3 @@
+//! Edits for OpenCV 3 and 4.
+
+pub(super) mod names;
