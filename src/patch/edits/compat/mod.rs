@@ -14,6 +14,7 @@ pub(crate) use edit::Edit;
 pub(crate) const EDITS: &[Edit] = &[
     protobuf_bytes_limit::EDIT,
     opencv::names::EDIT,
+    opencv::imgcodecs::EDIT,
     cuda::properties::EDIT,
     cuda::properties::TEST_EDIT,
 ];
