@@ -3,6 +3,7 @@
 //! Each edit has a file of its own, in the folder of its library if there are several. To add one, write its file and
 //! list it in [`EDITS`].
 
+mod contrastive_max;
 mod cuda;
 mod edit;
 mod opencv;
@@ -15,6 +16,7 @@ pub(crate) const EDITS: &[Edit] = &[
     protobuf_bytes_limit::EDIT,
     opencv::names::EDIT,
     opencv::imgcodecs::EDIT,
+    contrastive_max::EDIT,
     cuda::properties::EDIT,
     cuda::properties::TEST_EDIT,
 ];
