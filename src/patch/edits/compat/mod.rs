@@ -8,6 +8,7 @@ mod cuda;
 mod edit;
 mod opencv;
 mod protobuf_bytes_limit;
+mod python;
 
 pub(crate) use edit::Edit;
 
@@ -17,6 +18,7 @@ pub(crate) const EDITS: &[Edit] = &[
     opencv::names::EDIT,
     opencv::imgcodecs::EDIT,
     contrastive_max::EDIT,
+    python::libraries::EDIT,
     cuda::properties::EDIT,
     cuda::properties::TEST_EDIT,
 ];

@@ -1,0 +1,3 @@
+//! Edits for Python 3.
+
+pub(super) mod libraries;
