@@ -19,6 +19,7 @@ pub(crate) const EDITS: &[Edit] = &[
     opencv::imgcodecs::EDIT,
     contrastive_max::EDIT,
     python::libraries::EDIT,
+    python::pycaffe::EDIT,
     cuda::properties::EDIT,
     cuda::properties::TEST_EDIT,
 ];

@@ -1,3 +1,4 @@
 //! Edits for Python 3.
 
 pub(super) mod libraries;
+pub(super) mod pycaffe;
