@@ -20,6 +20,7 @@ pub(crate) const EDITS: &[Edit] = &[
     contrastive_max::EDIT,
     python::libraries::EDIT,
     python::pycaffe::EDIT,
+    python::skimage::EDIT,
     cuda::properties::EDIT,
     cuda::properties::TEST_EDIT,
 ];

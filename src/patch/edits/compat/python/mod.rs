@@ -2,3 +2,4 @@
 
 pub(super) mod libraries;
 pub(super) mod pycaffe;
+pub(super) mod skimage;
