@@ -23,4 +23,5 @@ pub(crate) const EDITS: &[Edit] = &[
     python::skimage::EDIT,
     cuda::properties::EDIT,
     cuda::properties::TEST_EDIT,
+    cuda::cudnn_algorithms::EDIT,
 ];
