@@ -24,6 +24,7 @@ pub use error::Error;
 pub use host::library::Library;
 pub use host::machine::{Machine, Python};
 pub use host::nvcc::{Cuda, HostCompiler};
+pub use host::opencv::OpenCv;
 pub use journal::{Found, Journal, Record};
 pub use plan::{Change, Options, Plan};
 pub use render::{render_stock, render_tree, unified_diff};

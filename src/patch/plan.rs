@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 
 use super::disk::{Entry, is_plain};
 use super::edits::caffe_proto::{self, FieldNumbers};
-use super::edits::{compat, cuda_arch, makefile, makefile_config, net_sources};
+use super::edits::{compat, cpp_syntax, cuda_arch, makefile, makefile_config, net_sources};
 use super::error::Error;
 use super::host::library::Library;
 use super::host::machine::Machine;
 use super::host::nvcc::Cuda;
 use super::source_text::Text;
 use super::template;
-use super::tree::{Tree, is_source};
+use super::tree::{EXAMPLE, Tree, is_config_example, is_source};
 
 /// What an apply is to do.
 #[derive(Debug)]
@@ -58,14 +58,11 @@ pub struct Plan {
 pub(super) const SOLVER_HEADER: &str = "caffe/sgd_solvers.hpp";
 
 /// Caffe's own files that a plan edits, besides those of the compatibility edits.
-const EDITED: [&str; 6] = [
-    "src/caffe/proto/caffe.proto",
-    "include/caffe/net.hpp",
-    "src/caffe/net.cpp",
-    "Makefile",
-    "Makefile.config.example",
-    "Makefile.config",
-];
+const EDITED: [&str; 5] =
+    ["src/caffe/proto/caffe.proto", "include/caffe/net.hpp", "src/caffe/net.cpp", "Makefile", CONFIG];
+
+/// The user's settings for Caffe's Makefile.
+const CONFIG: &str = "Makefile.config";
 
 /// The folder in a tree that holds the GFPQ library.
 const LIBRARY: &str = "GFPQLibs";
@@ -77,6 +74,7 @@ pub(super) fn can_change(path: &Path) -> bool {
     is_plain(path)
         && (template::FILES.iter().any(|&(name, _)| is(name))
             || EDITED.iter().any(|name| is(name))
+            || is_config_example(path)
             || path.starts_with(LIBRARY)
             || compat::EDITS.iter().any(|edit| is_compat(edit.paths)))
 }
@@ -94,16 +92,18 @@ impl Plan {
         }
 
         plan.add_sources(tree)?;
-        plan.numbers = plan.edit(tree, "src/caffe/proto/caffe.proto", "their parameters", caffe_proto::edit)?;
-        plan.edit(tree, "include/caffe/net.hpp", "quantised weights", net_sources::edit_header)?;
-        plan.edit(tree, "src/caffe/net.cpp", "quantised weights", net_sources::edit_source)?;
-        plan.edit(tree, "Makefile", "link and copy the library", makefile::edit)?;
-        plan.edit(tree, "Makefile.config.example", "the library's folders", makefile_config::add_directories)?;
+        plan.numbers =
+            plan.edit(tree, Path::new("src/caffe/proto/caffe.proto"), "their parameters", caffe_proto::edit)?;
+        plan.edit(tree, Path::new("include/caffe/net.hpp"), "quantised weights", net_sources::edit_header)?;
+        plan.edit(tree, Path::new("src/caffe/net.cpp"), "quantised weights", net_sources::edit_source)?;
+        plan.edit(tree, Path::new("Makefile"), "link and copy the library", makefile::edit)?;
+        let example = tree.config_example().unwrap_or_else(|| EXAMPLE.into());
+        plan.edit(tree, &example, "the library's folders", makefile_config::add_directories)?;
         if let Some(machine) = options.machine {
-            plan.configure(tree, machine)?;
+            plan.configure(tree, &example, machine)?;
         }
         if options.compat {
-            plan.make_compatible(tree, options.machine)?;
+            plan.make_compatible(tree, &example, options.machine)?;
         }
         plan.add_library(tree, options.library)?;
         Ok(plan)
@@ -130,23 +130,34 @@ impl Plan {
     }
 
     /// Completes the tree's Makefile.config, or makes one from the example.
-    fn configure(&mut self, tree: &Tree, machine: &Machine) -> Result<(), Error> {
-        const CONFIG: &str = "Makefile.config";
-        const EXAMPLE: &str = "Makefile.config.example";
+    fn configure(&mut self, tree: &Tree, example: &Path, machine: &Machine) -> Result<(), Error> {
+        let text = |path: &Path| Ok(tree.text(path)?.unwrap_or_else(|| Text::from_bytes(b"")));
         let present = tree.text(Path::new(CONFIG))?;
         if !present.as_ref().is_some_and(makefile_config::chooses_compiler) {
             self.notes.extend(machine.cuda.as_ref().and_then(Cuda::note));
         }
-        if present.is_some() {
-            return self.edit(tree, CONFIG, "the library's folders", makefile_config::add_directories);
-        }
+        let makefile = text(Path::new("Makefile"))?;
+        self.notes.extend(makefile_config::note_of_mandatory(&makefile, machine));
+        let needs_python_layer = ["include/caffe/python_layer.hpp", "include/caffe/layers/python_layer.hpp"]
+            .into_iter()
+            .map(|header| Ok(makefile_config::needs_python_layer(&text(Path::new(header))?)))
+            .collect::<Result<Vec<bool>, Error>>()?
+            .contains(&true);
 
-        let missing = || Error::NotCaffe { root: tree.root().path().into(), missing: EXAMPLE };
-        let mut text = tree.text(Path::new(EXAMPLE))?.ok_or_else(missing)?;
-        makefile_config::set_for_machine(&mut text, machine);
-        let base = Entry::file(text.to_bytes());
-        makefile_config::add_directories(&tree.root().path().join(CONFIG), &mut text)?;
-        self.put(tree, Path::new(CONFIG), &text, "this machine's settings")?;
+        if let Some(config) = present {
+            if needs_python_layer {
+                self.notes.extend(makefile_config::note_of_python_layer(&config));
+            }
+            return self.edit(tree, Path::new(CONFIG), "the library's folders", makefile_config::add_directories);
+        }
+        let mut config = text(example)?;
+        self.notes.extend(makefile_config::set_for_machine(&mut config, &makefile, machine));
+        if needs_python_layer {
+            self.notes.push(makefile_config::set_python_layer(&mut config));
+        }
+        let base = Entry::file(config.to_bytes());
+        makefile_config::add_directories(&tree.root().path().join(CONFIG), &mut config)?;
+        self.put(tree, Path::new(CONFIG), &config, "this machine's settings")?;
         if let Some(config) = self.changes.iter_mut().find(|change| change.path == Path::new(CONFIG)) {
             config.base = Some(base).filter(|_| config.before.is_none());
         }
@@ -154,13 +165,17 @@ impl Plan {
     }
 
     /// Makes the compatibility edits that the tree needs.
-    fn make_compatible(&mut self, tree: &Tree, machine: Option<&Machine>) -> Result<(), Error> {
+    fn make_compatible(&mut self, tree: &Tree, example: &Path, machine: Option<&Machine>) -> Result<(), Error> {
         if let Some(cuda) = machine.and_then(|machine| machine.cuda.as_ref()) {
             let drop_refused = |text: &mut Text| cuda_arch::drop_refused(text, cuda);
-            self.edit_where_needed(tree, cuda_arch::NAME, cuda_arch::REASON, cuda_arch::PATHS, drop_refused)?;
+            let paths = [example, Path::new(CONFIG)];
+            self.edit_where_needed(tree, cuda_arch::NAME, cuda_arch::REASON, &paths, drop_refused)?;
         }
         for edit in compat::EDITS {
-            self.edit_where_needed(tree, edit.name, edit.reason, edit.paths, edit.apply)?;
+            if edit.used.is_empty() || uses(tree, edit.used)? {
+                let paths: Vec<&Path> = edit.paths.iter().map(Path::new).collect();
+                self.edit_where_needed(tree, edit.name, edit.reason, &paths, edit.apply)?;
+            }
         }
         Ok(())
     }
@@ -198,14 +213,14 @@ impl Plan {
     fn edit<T>(
         &mut self,
         tree: &Tree,
-        path: &'static str,
+        path: &Path,
         purpose: &str,
         edit: impl FnOnce(&Path, &mut Text) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let missing = || Error::NotCaffe { root: tree.root().path().into(), missing: path };
-        let mut text = tree.text(Path::new(path))?.ok_or_else(missing)?;
+        let missing = || Error::NotCaffe { root: tree.root().path().into(), missing: name_of(path) };
+        let mut text = tree.text(path)?.ok_or_else(missing)?;
         let result = edit(&tree.root().path().join(path), &mut text)?;
-        self.put(tree, Path::new(path), &text, purpose)?;
+        self.put(tree, path, &text, purpose)?;
         Ok(result)
     }
 
@@ -216,16 +231,21 @@ impl Plan {
         tree: &Tree,
         name: &'static str,
         reason: &'static str,
-        paths: &[&str],
+        paths: &[&Path],
         edit: impl Fn(&mut Text) -> bool,
     ) -> Result<(), Error> {
         let mut edited = false;
         let mut sources = Vec::new();
         for path in paths {
-            sources.extend(tree.sources(Path::new(path))?);
+            sources.extend(tree.sources(path)?);
         }
         for path in sources {
-            let Some(current) = tree.text(&path)? else { continue };
+            let current = match tree.text(&path) {
+                // Somebody else's file, linked into a folder of examples, say.
+                Err(Error::Outside { .. }) if !paths.contains(&path.as_path()) => continue,
+                current => current?,
+            };
+            let Some(current) = current else { continue };
             let mut text = self.planned_text(&path).unwrap_or(current);
             if edit(&mut text) {
                 self.put(tree, &path, &text, &format!("compatibility: {name}"))?;
@@ -260,4 +280,20 @@ impl Plan {
         self.push(Change { path: path.into(), before, after, base: None, purpose: purpose.into() });
         Ok(())
     }
+}
+
+/// The name in [`EDITED`] of a path, or the example's, for a message about the missing file.
+fn name_of(path: &Path) -> &'static str {
+    EDITED.into_iter().find(|name| Path::new(name) == path).unwrap_or(EXAMPLE)
+}
+
+/// Whether a source of the tree's own below src/caffe uses one of these words.
+fn uses(tree: &Tree, words: &[&str]) -> Result<bool, Error> {
+    for path in tree.sources(Path::new("src/caffe"))? {
+        let Some(text) = tree.text(&path)? else { continue };
+        if cpp_syntax::tokens(text.as_str()).any(|(_, token)| words.contains(&token)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

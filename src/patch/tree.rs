@@ -10,6 +10,9 @@ use super::disk::{Entry, JOURNAL, Root};
 use super::error::Error;
 use super::source_text::Text;
 
+/// The example of a Makefile.config that most trees have.
+pub(super) const EXAMPLE: &str = "Makefile.config.example";
+
 /// The extensions of source files.
 const SOURCES: &[&str] = &["cpp", "cu", "cuh", "h", "hpp", "py"];
 
@@ -29,13 +32,17 @@ impl Tree {
     /// [`Error::NotCaffe`] when one of Caffe's files is missing.
     pub fn open(root: &Path) -> Result<Tree, Error> {
         let root = Root::open(root).map_err(|_| Error::NotCaffe { root: root.into(), missing: "Makefile" })?;
-        for missing in ["Makefile", "Makefile.config.example", "src/caffe/proto/caffe.proto", "include/caffe/layer.hpp"]
-        {
-            if !root.path().join(missing).is_file() && root.bytes(Path::new(JOURNAL))?.is_none() {
-                return Err(Error::NotCaffe { root: root.path().into(), missing });
-            }
+        let tree = Tree { root, overlay: HashMap::new() };
+        if tree.root.bytes(Path::new(JOURNAL))?.is_some() {
+            return Ok(tree);
         }
-        Ok(Tree { root, overlay: HashMap::new() })
+
+        let lacks = |name: &&str| !tree.root.path().join(name).is_file();
+        let missing = ["Makefile", "src/caffe/proto/caffe.proto", "include/caffe/layer.hpp"].into_iter().find(lacks);
+        if let Some(missing) = missing.or_else(|| tree.config_example().is_none().then_some(EXAMPLE)) {
+            return Err(Error::NotCaffe { root: tree.root.path().into(), missing });
+        }
+        Ok(tree)
     }
 
     /// The same tree, with these entries read instead of those on disk; `None` hides a file.
@@ -52,6 +59,17 @@ impl Tree {
             Some(entry) => Ok(entry.clone()),
             None => self.root.entry(path),
         }
+    }
+
+    /// The example of a Makefile.config, relative to the tree: Makefile.config.example, else the first by name of those
+    /// for one system, such as Makefile.config.ubuntu.example. `None` if the tree has none.
+    pub(super) fn config_example(&self) -> Option<PathBuf> {
+        let listed = self.root.path().read_dir().into_iter().flatten().flatten();
+        let on_disk = listed.filter(|entry| entry.path().is_file()).map(|entry| PathBuf::from(entry.file_name()));
+        let all = on_disk.chain(self.overlay.keys().cloned());
+        let is_there = |path: &PathBuf| self.overlay.get(path).is_none_or(Option::is_some);
+        all.filter(|path| is_config_example(path) && is_there(path))
+            .min_by_key(|path| (path != Path::new(EXAMPLE), path.clone()))
     }
 
     /// The tree's folder.
@@ -140,6 +158,12 @@ impl Tree {
     }
 }
 
+/// Whether a path in a tree is an example of a Makefile.config.
+pub(super) fn is_config_example(path: &Path) -> bool {
+    let is_name = |name: &str| name.starts_with("Makefile.config.") && name.ends_with(".example");
+    path == Path::new(EXAMPLE) || path.to_str().is_some_and(|name| is_name(name) && !name.contains('/'))
+}
+
 /// Whether a path has the extension of a source file.
 pub(super) fn is_source(path: &Path) -> bool {
     path.extension().and_then(OsStr::to_str).is_some_and(|extension| SOURCES.contains(&extension))
@@ -163,5 +187,21 @@ mod tests {
         let expected = ["src/a/x.hpp", "src/a.cpp", "src/b.cu"].map(PathBuf::from);
         assert_eq!(tree.sources(Path::new("src")).unwrap(), expected);
         assert_eq!(tree.sources(Path::new("src/missing.cpp")).unwrap(), [PathBuf::from("src/missing.cpp")]);
+    }
+
+    #[test]
+    fn an_example_for_one_system_stands_in_for_the_general_one() {
+        let root = tempfile::tempdir().unwrap();
+        let example = |overlay| Tree { root: Root::open(root.path()).unwrap(), overlay }.config_example();
+        assert_eq!(example(HashMap::new()), None);
+        for name in ["Makefile.config.ubuntu.example", "Makefile.config.osx.example", "Makefile.config.example.old"] {
+            fs::write(root.path().join(name), "").unwrap();
+        }
+        assert_eq!(example(HashMap::new()), Some("Makefile.config.osx.example".into()));
+
+        let hidden = HashMap::from([(PathBuf::from("Makefile.config.osx.example"), None)]);
+        assert_eq!(example(hidden), Some("Makefile.config.ubuntu.example".into()));
+        fs::write(root.path().join("Makefile.config.example"), "").unwrap();
+        assert_eq!(example(HashMap::new()), Some("Makefile.config.example".into()));
     }
 }

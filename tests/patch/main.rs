@@ -1,6 +1,7 @@
 //! The patch on small trees that the tests make themselves; scripts/checks/check_tree.sh tests it on a real Caffe.
 
 mod apply_revert;
+mod compat;
 mod completeness;
 mod concurrent;
 mod cuda;

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::Path;
 
+use super::cpp_syntax::tokens;
 use super::next_field_number::NextAvailable;
-use super::proto_schema::{Message, message, tokens};
+use super::proto_schema::{Message, message};
 use crate::patch::error::Error;
 use crate::patch::source_text::Text;
 use crate::patch::template;

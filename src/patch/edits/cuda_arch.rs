@@ -10,8 +10,6 @@ use crate::patch::source_text::Text;
 pub(crate) const NAME: &str = "cuda-architectures";
 /// Why Caffe needs it.
 pub(crate) const REASON: &str = "nvcc refuses some of the architectures that CUDA_ARCH lists";
-/// The files to look at, relative to the tree.
-pub(crate) const PATHS: &[&str] = &["Makefile.config.example", "Makefile.config"];
 
 /// Drops from CUDA_ARCH the architectures that this nvcc refuses, and returns whether there were any. If none is left,
 /// the list becomes the one that suits the machine.

@@ -2,6 +2,7 @@
 
 pub(super) mod caffe_proto;
 pub(super) mod compat;
+pub(super) mod cpp_syntax;
 pub(super) mod cuda_arch;
 pub(super) mod make_syntax;
 pub(super) mod makefile;

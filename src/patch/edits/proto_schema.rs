@@ -1,7 +1,9 @@
-//! A reader of `.proto` text: its tokens, and a message's fields with their numbers and places.
+//! A reader of `.proto` text: a message's fields with their numbers and places.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
+
+use super::cpp_syntax::tokens;
 
 /// A field of a message, such as `optional Type name = 3 [default = 1];`.
 #[derive(Debug)]
@@ -21,39 +23,6 @@ pub(super) struct Message<'a> {
     pub fields: Vec<Field<'a>>,
     /// Numbers that fields, `reserved` and `extensions` take.
     pub taken: BTreeSet<u32>,
-}
-
-/// Words, numbers and single punctuation marks with their offsets; comments and strings are skipped.
-pub(super) fn tokens(source: &str) -> impl Iterator<Item = (usize, &str)> {
-    let bytes = source.as_bytes();
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        while at < bytes.len() {
-            let rest = &source[at..];
-            let start = at;
-            if rest.starts_with("//") {
-                at += rest.find('\n').unwrap_or(rest.len());
-            } else if let Some(comment) = rest.strip_prefix("/*") {
-                at += comment.find("*/").map_or(rest.len(), |end| end + 4);
-            } else if bytes[at] == b'"' || bytes[at] == b'\'' {
-                let quote = bytes[at];
-                at += 1;
-                while at < bytes.len() && bytes[at] != quote {
-                    at += if bytes[at] == b'\\' { 2 } else { 1 };
-                }
-                at = (at + 1).min(bytes.len());
-            } else if bytes[at].is_ascii_alphanumeric() || bytes[at] == b'_' {
-                at += rest.bytes().take_while(|b| b.is_ascii_alphanumeric() || *b == b'_').count();
-                return Some((start, &source[start..at]));
-            } else {
-                at += rest.chars().next().map_or(1, char::len_utf8);
-                if bytes[start].is_ascii_punctuation() {
-                    return Some((start, &source[start..at]));
-                }
-            }
-        }
-        None
-    })
 }
 
 /// Reads the top-level message `name`; `None` if there is none or it does not end.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::nvcc::{Cuda, HostCompiler};
+use super::opencv::OpenCv;
 
 /// The compilers and libraries on a machine that Caffe's build can use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,12 +17,16 @@ pub struct Machine {
     pub python: Option<Python>,
     /// The folders of HDF5's headers and of its libraries, if the compiler does not search them by default.
     pub hdf5: Option<(PathBuf, PathBuf)>,
-    /// The major version of OpenCV; `None` if OpenCV is not installed.
-    pub opencv: Option<u32>,
+    /// The OpenCV installation; `None` for a build without images.
+    pub opencv: Option<OpenCv>,
     /// Whether LMDB is installed.
     pub lmdb: bool,
     /// Whether LevelDB and Snappy are installed.
     pub leveldb: bool,
+    /// Whether the compiler finds cudnn.h, in the CUDA installation or elsewhere.
+    pub cudnn: bool,
+    /// Whether the compiler finds nccl.h.
+    pub nccl: bool,
 }
 
 /// A Python 3 with NumPy.
@@ -43,8 +48,11 @@ impl Machine {
         let library_dirs = library_dirs();
         let has_library = |name: &str| library_dirs.iter().any(|dir| dir.join(format!("lib{name}.so")).exists());
         let has_header = |name: &str| header(name).is_some();
+        let cuda = Cuda::detect();
+        let has_cuda_header = |name: &str| cuda.as_ref().is_some_and(|cuda| has_cuda_header(cuda, name));
         Machine {
-            cuda: Cuda::detect(),
+            cudnn: has_cuda_header("cudnn.h"),
+            nccl: has_cuda_header("nccl.h"),
             blas: [("openblas", "open"), ("atlas", "atlas"), ("mkl_rt", "mkl")]
                 .into_iter()
                 .find(|(library, _)| has_library(library))
@@ -55,43 +63,29 @@ impl Machine {
                 .map(|dir| dir.join("hdf5/serial"))
                 .find(|dir| dir.join("libhdf5.so").exists())
                 .map(|lib| (PathBuf::from("/usr/include/hdf5/serial"), lib)),
-            opencv: if has_header("opencv4/opencv2/core.hpp") {
-                Some(4)
-            } else {
-                opencv_major(Path::new("/usr/include/opencv2/core/version.hpp"))
-            },
+            opencv: OpenCv::detect(),
             lmdb: has_header("lmdb.h") && has_library("lmdb"),
             leveldb: has_header("leveldb/db.h") && has_library("leveldb") && has_library("snappy"),
+            cuda,
         }
     }
 
-    /// Variables of Makefile.config with their values for this machine.
+    /// Variables of Makefile.config with their values for this machine, but for those of [`Machine::missing`].
     pub(in crate::patch) fn settings(&self) -> Vec<(&'static str, String)> {
         let mut settings = Vec::new();
-        match &self.cuda {
-            None => settings.push(("CPU_ONLY", "1".into())),
-            Some(cuda) => {
-                settings.push(("CUDA_DIR", cuda.root.display().to_string()));
-                if !cuda.known.is_empty() {
-                    settings.push(("CUDA_ARCH", cuda.gencode()));
-                }
-                if let HostCompiler::Named(name) | HostCompiler::Missing(Some(name)) = &cuda.compiler {
-                    settings.push(("CUSTOM_CXX", name.clone()));
-                }
+        if let Some(cuda) = &self.cuda {
+            settings.push(("CUDA_DIR", cuda.root.display().to_string()));
+            if !cuda.known.is_empty() {
+                settings.push(("CUDA_ARCH", cuda.gencode()));
+            }
+            if let HostCompiler::Named(name) | HostCompiler::Missing(Some(name)) = &cuda.compiler {
+                settings.push(("CUSTOM_CXX", name.clone()));
             }
         }
 
-        // Caffe's sources use names that OpenCV 4 removed.
-        match self.opencv {
-            Some(2) => {}
-            Some(3) => settings.push(("OPENCV_VERSION", "3".into())),
-            _ => settings.push(("USE_OPENCV", "0".into())),
-        }
-        if !self.lmdb {
-            settings.push(("USE_LMDB", "0".into()));
-        }
-        if !self.leveldb {
-            settings.push(("USE_LEVELDB", "0".into()));
+        // Makefiles know no OPENCV_VERSION 4; what they link for 3 is right for 4, too.
+        if self.opencv.as_ref().is_some_and(|opencv| opencv.major >= 3) {
+            settings.push(("OPENCV_VERSION", "3".into()));
         }
         if let Some(blas) = self.blas {
             settings.push(("BLAS", blas.into()));
@@ -108,6 +102,10 @@ impl Machine {
         if let Some((headers, libraries)) = &self.hdf5 {
             include.push(headers.display().to_string());
             lib.push(libraries.display().to_string());
+        }
+
+        if let Some(folder) = self.opencv.as_ref().and_then(|opencv| opencv.include.as_ref()) {
+            include.push(folder.display().to_string());
         }
 
         settings.push(("INCLUDE_DIRS", include.join(" ")));
@@ -127,11 +125,10 @@ fn header(name: &str) -> Option<PathBuf> {
     ["/usr/include", "/usr/local/include"].iter().map(|dir| Path::new(dir).join(name)).find(|path| path.exists())
 }
 
-/// The major version that OpenCV's version.hpp defines.
-fn opencv_major(version_header: &Path) -> Option<u32> {
-    let text = std::fs::read_to_string(version_header).ok()?;
-    let line = text.lines().find(|line| line.contains("CV_VERSION_MAJOR") || line.contains("CV_VERSION_EPOCH"))?;
-    line.split_whitespace().last()?.parse().ok()
+/// Whether a header that belongs to CUDA is in its installation or in a folder that the compiler searches.
+fn has_cuda_header(cuda: &Cuda, name: &str) -> bool {
+    let multiarch = format!("{}-linux-gnu/{name}", std::env::consts::ARCH);
+    cuda.root.join("include").join(name).exists() || header(name).is_some() || header(&multiarch).is_some()
 }
 
 /// Finds the Python whose version is in the name of Boost's library, and asks it for its include folders.
@@ -179,5 +176,18 @@ mod tests {
         assert_eq!(value("CUDA_DIR"), Some("/opt/cuda"));
         assert_eq!(value("CUSTOM_CXX"), Some("g++-11"));
         assert!(value("CUDA_ARCH").is_some_and(|list| list.starts_with("-gencode arch=compute_86,code=sm_86")));
+    }
+
+    #[test]
+    fn opencv_4_stays_on_and_its_folder_is_searched() {
+        let opencv = OpenCv { major: 4, include: Some("/opt/include/opencv4".into()) };
+        let settings = Machine { opencv: Some(opencv), ..Machine::default() }.settings();
+        let value = |name| settings.iter().find(|(variable, _)| *variable == name).map(|(_, value)| value.as_str());
+        assert_eq!(value("OPENCV_VERSION"), Some("3"));
+        assert_eq!(value("INCLUDE_DIRS"), Some("$(PYTHON_INCLUDE) /usr/local/include /opt/include/opencv4"));
+
+        let opencv = OpenCv { major: 2, include: None };
+        let settings = Machine { opencv: Some(opencv), ..Machine::default() }.settings();
+        assert!(settings.iter().all(|(variable, _)| *variable != "OPENCV_VERSION"));
     }
 }

@@ -1,12 +1,27 @@
 //! Compatibility edits: what Caffe's sources need to build with today's compilers and libraries.
 //!
-//! Each edit has a file of its own. To add one, write its file and list it in [`EDITS`].
+//! Each edit has a file of its own, in the folder of its library if there are several. To add one, write its file and
+//! list it in [`EDITS`].
 
-mod cuda_properties;
+mod contrastive_max;
+mod cuda;
 mod edit;
+mod opencv;
 mod protobuf_bytes_limit;
+mod python;
 
 pub(crate) use edit::Edit;
 
 /// All of them, in the order in which they are made.
-pub(crate) const EDITS: &[Edit] = &[protobuf_bytes_limit::EDIT, cuda_properties::EDIT, cuda_properties::TEST_EDIT];
+pub(crate) const EDITS: &[Edit] = &[
+    protobuf_bytes_limit::EDIT,
+    opencv::names::EDIT,
+    opencv::imgcodecs::EDIT,
+    contrastive_max::EDIT,
+    python::libraries::EDIT,
+    python::pycaffe::EDIT,
+    python::skimage::EDIT,
+    cuda::properties::EDIT,
+    cuda::properties::TEST_EDIT,
+    cuda::cudnn_algorithms::EDIT,
+];

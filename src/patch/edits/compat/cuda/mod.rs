@@ -1,0 +1,4 @@
+//! Edits for CUDA and cuDNN.
+
+pub(super) mod cudnn_algorithms;
+pub(super) mod properties;
