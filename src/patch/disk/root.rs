@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, MetadataExt, OpenOptions, PermissionsExt};
-use rustix::fs::{AtFlags, Gid, Uid, chownat};
+use rustix::fs::{Access, AtFlags, Gid, Uid, accessat, chownat};
 
 use super::Entry;
 use crate::patch::error::Error;
@@ -261,13 +261,15 @@ impl Root {
         folders.dedup();
 
         for folder in folders {
-            let full = || self.path.join(&folder);
-            // An unnamed file leaves nothing behind, even if the process is killed here.
-            let try_it = || cap_tempfile::TempFile::new_anonymous(&self.dir.open_dir(&folder)?).map(drop);
-            try_it().map_err(|source| match source.kind() {
-                _ if leads_outside(&source) => Error::Outside { path: full() },
-                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Error::ReadOnly { path: full() },
-                _ => Error::Write { path: full(), source },
+            let may_write = || -> io::Result<()> {
+                Ok(accessat(self.open_folder(&folder)?, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::empty())?)
+            };
+            may_write().map_err(|source| match source.kind() {
+                _ if leads_outside(&source) => Error::Outside { path: self.path.join(&folder) },
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                    Error::ReadOnly { path: self.path.join(&folder) }
+                }
+                _ => Error::Write { path: self.path.join(&folder), source },
             })?;
         }
         Ok(())
