@@ -2,11 +2,19 @@
 //!
 //! The vendor's library computes in its caller's environment, and so must this one, in every thread that works for a call.
 
+use std::hint::black_box;
+
 #[cfg(target_arch = "x86_64")]
 pub(super) use x86_64::Environment;
 
 #[cfg(not(target_arch = "x86_64"))]
 pub(super) use other::Environment;
+
+/// `2^x` by the C library's `pow`, as in the vendor's library.
+pub(super) fn exp2(x: f64) -> f64 {
+    // For a base that it knows to be 2, the compiler would call `exp2`, which may differ where rounding is not to nearest.
+    black_box(2f64).powf(x)
+}
 
 #[cfg(target_arch = "x86_64")]
 mod x86_64 {

@@ -5,7 +5,7 @@
 //! below hold those thresholds and the values. They are computed at compile time in exact integer arithmetic, without
 //! libm, so that CPU and GPU read the same bits on every platform.
 
-use super::formula;
+use super::environment::{Environment, exp2};
 
 /// A bit width the NNIE computes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -96,6 +96,15 @@ impl Format {
         f64::from_bits(self.values_f64[j].wrapping_add((octave << 52) as u64))
     }
 
+    /// The largest code K as the vendor's library computes it, at 8 bits as `(int)pow(2, 7) - 1`: with rounding downward or
+    /// toward zero, glibc's `pow` may return a little less than 128, and then K is 126.
+    pub(super) fn max_code_here(&self) -> i32 {
+        match self.bits {
+            Bits::Eight if !Environment::current().rounds_to_nearest() => exp2(7.0) as i32 - 1,
+            _ => self.max_code,
+        }
+    }
+
     /// The delta of data whose largest magnitude m is `max_abs`: `floor(log2(m) S) - K`, clamped to the format's range.
     ///
     /// Where m is 0, the caller passes 1e-6 in its own type's precision instead.
@@ -104,7 +113,7 @@ impl Format {
             return self.delta_limit;
         }
         let top = (max_abs.log2() * f64::from(self.steps())).floor() as i32;
-        (top - formula::max_code(self)).clamp(-self.delta_limit, self.delta_limit)
+        (top - self.max_code_here()).clamp(-self.delta_limit, self.delta_limit)
     }
 }
 

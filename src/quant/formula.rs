@@ -6,11 +6,9 @@
 //! not round to nearest. It computes in the caller's environment, step for step as the vendor's library does, and so gives
 //! that library's bits in any environment.
 
-use std::hint::black_box;
-
 use super::element::Element;
-use super::environment::Environment;
-use super::format::{Bits, Format};
+use super::environment::exp2;
+use super::format::Bits;
 
 /// The definition for one bit width and delta.
 ///
@@ -34,7 +32,7 @@ impl Formula {
         let steps = f64::from(format.steps());
         let delta = i64::from(delta);
         let lowest = [delta, delta + 1];
-        let highest = delta + i64::from(max_code(format));
+        let highest = delta + i64::from(format.max_code_here());
         Formula { steps, lowest, highest, flush: lowest.map(|q| exp2(q as f64 / steps) / 2.0) }
     }
 
@@ -63,21 +61,6 @@ impl Formula {
 /// Quantises and dequantises one value by the format's definition.
 pub fn quantise_value<T: Element>(x: T, bits: Bits, delta: i32) -> T {
     Formula::new(bits, delta).quantise(x)
-}
-
-/// The largest code K as the vendor's library computes it, at 8 bits as `(int)pow(2, 7) - 1`: with rounding downward or
-/// toward zero, glibc's `pow` may return a little less than 128, and then K is 126.
-pub(super) fn max_code(format: &Format) -> i32 {
-    match format.bits {
-        Bits::Eight if !Environment::current().rounds_to_nearest() => exp2(7.0) as i32 - 1,
-        _ => format.max_code,
-    }
-}
-
-/// `2^x` by the C library's `pow`, as in the vendor's library.
-fn exp2(x: f64) -> f64 {
-    // For a base that it knows to be 2, the compiler would call `exp2`, which may differ where rounding is not to nearest.
-    black_box(2f64).powf(x)
 }
 
 /// Rounds half away from zero, in any environment. (The compiler's instructions for `f64::round` may add nearly one half,

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds and packages the last commit twice, in two new folders, with other paths, another package cache, another umask and
 # another time zone, and compares the results byte for byte. Takes the time of two complete builds, so it is run by hand.
-# Usage: scripts/checks/reproducible.sh
+# Usage: scripts/build/reproducible.sh
 set -euo pipefail
 
 CDPATH='' cd -- "$(dirname -- "$0")/../.."
