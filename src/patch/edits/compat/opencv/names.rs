@@ -154,10 +154,14 @@ impl Place {
         let includes: Vec<(usize, usize, &str)> = text
             .lines()
             .filter_map(|(at, line)| match directive(line)? {
-                ("include", header) => Some((at, open_conditions(source, at).len(), header)),
+                // Not a comment in Python.
+                ("include", header) if header.starts_with(['<', '"']) => {
+                    Some((at, open_conditions(source, at).len(), header))
+                }
                 _ => None,
             })
             .collect();
+
         // An include under a further condition, such as OpenCV's version, is no place.
         let is_opencv = |header: &str| header.contains("opencv2/") || header.contains("opencv/");
         let opencv = || includes.iter().filter(|(.., header)| is_opencv(header));
@@ -250,7 +254,7 @@ mod tests {
             "#include <opencv2/core/core.hpp>\n#include <opencv2/imgcodecs/legacy/constants_c.h>\n\
              int i = CV_LOAD_IMAGE_COLOR;\n",
             "#include <opencv2/core/core.hpp>\nint i = cv::IMREAD_COLOR;\n",
-            "import cv2\nx = cv2.cv.CV_LOAD_IMAGE_COLOR\n",
+            "# include all images\nimport cv2\nx = cv2.cv.CV_LOAD_IMAGE_COLOR\n",
         ] {
             assert_eq!(edited(source), None, "{source}");
         }
