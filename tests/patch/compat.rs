@@ -19,7 +19,7 @@ const OLD: &[(&str, &str, &str)] = &[
     (
         "src/caffe/layers/contrastive_loss_layer.cpp",
         "  Dtype dist = std::max(margin - sqrt(d), 0.0);\r\n",
-        "std::max<Dtype>(margin - sqrt(d), Dtype(0.0));\r\n",
+        "std::max<Dtype>(margin - sqrt(d), 0.0);\r\n",
     ),
     (
         "src/caffe/layers/cudnn_conv_layer.cpp",

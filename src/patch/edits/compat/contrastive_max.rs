@@ -18,7 +18,6 @@ pub(super) const EDIT: Edit = Edit {
 /// Names the type, as later versions of Caffe do: whether `sqrt` of a float is a float depends on the compiler's headers.
 fn apply(text: &mut Text) -> bool {
     const CALL: &str = "std::max(";
-    const ZERO: &str = "0.0";
     let mut from = 0;
     let mut edited = false;
     while let Some(found) = text.as_str()[from..].find(CALL) {
@@ -26,10 +25,8 @@ fn apply(text: &mut Text) -> bool {
         let open = call + CALL.len();
         from = open;
         let Some(close) = closing(&text.as_str()[open..]).map(|at| open + at) else { break };
-        let Some((first, second)) = text.as_str()[open..close].rsplit_once(',') else { continue };
-        if second.trim() == ZERO {
-            let zero = open + first.len() + 1 + second.find(ZERO).unwrap_or(0);
-            text.replace(zero..zero + ZERO.len(), "Dtype(0.0)");
+        let Some((_, second)) = text.as_str()[open..close].rsplit_once(',') else { continue };
+        if second.trim() == "0.0" {
             text.replace(call..open, "std::max<Dtype>(");
             edited = true;
         }
@@ -59,8 +56,8 @@ mod tests {
         let old = "loss += std::max(margin - d(i), Dtype(0.0));\n\
                    Dtype dist = std::max(margin - sqrt(d(i)),\n    0.0);\nx = std::max(a, 0.0);\n";
         let new = "loss += std::max(margin - d(i), Dtype(0.0));\n\
-                   Dtype dist = std::max<Dtype>(margin - sqrt(d(i)),\n    Dtype(0.0));\n\
-                   x = std::max<Dtype>(a, Dtype(0.0));\n";
+                   Dtype dist = std::max<Dtype>(margin - sqrt(d(i)),\n    0.0);\n\
+                   x = std::max<Dtype>(a, 0.0);\n";
         for (old, new) in [(old.to_owned(), new.to_owned()), (old.replace('\n', "\r\n"), new.replace('\n', "\r\n"))] {
             let mut text = Text::from_bytes(old.as_bytes());
             assert!(apply(&mut text));

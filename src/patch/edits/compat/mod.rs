@@ -8,6 +8,7 @@ mod cuda;
 mod edit;
 mod opencv;
 mod protobuf_bytes_limit;
+mod protobuf_header_first;
 mod python;
 
 pub(crate) use edit::Edit;
@@ -15,6 +16,7 @@ pub(crate) use edit::Edit;
 /// All of them, in the order in which they are made.
 pub(crate) const EDITS: &[Edit] = &[
     protobuf_bytes_limit::EDIT,
+    protobuf_header_first::EDIT,
     opencv::names::EDIT,
     opencv::imgcodecs::EDIT,
     contrastive_max::EDIT,

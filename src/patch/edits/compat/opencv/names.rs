@@ -103,57 +103,92 @@ fn apply(text: &mut Text) -> bool {
     }
     let Some(place) = Place::find(text).filter(|_| !lines.is_empty()) else { return false };
 
+    if place.has_quotes {
+        lines = lines.replace(['<', '>'], "\"");
+    }
     // The major version in OpenCV 2.4 is CV_VERSION_EPOCH, and its CV_VERSION_MAJOR is 4.
     lines = format!("#if CV_MAJOR_VERSION >= 4\n{lines}#endif\n");
-    if !place.knows_version {
-        lines.insert_str(0, "#include <opencv2/core/core.hpp>\n");
+    let core =
+        if place.has_quotes { "#include \"opencv2/core/core.hpp\"\n" } else { "#include <opencv2/core/core.hpp>\n" };
+    match place.include {
+        Include::Core => text.insert_lines(place.end, &lines),
+        Include::Other => {
+            text.insert_lines(place.end, &lines);
+            text.insert_lines(place.start, core);
+        }
+        Include::None { guard: false } => text.insert_lines(place.end, &format!("{core}{lines}")),
+        Include::None { guard: true } => {
+            text.insert_lines(place.end, &format!("#ifdef USE_OPENCV\n{core}{lines}#endif  // USE_OPENCV\n"));
+        }
     }
-    if place.needs_guard {
-        lines = format!("#ifdef USE_OPENCV\n{lines}#endif  // USE_OPENCV\n");
-    }
-    text.insert_lines(place.offset, &lines);
     true
 }
 
-/// Where the includes go.
+/// The include at which the new ones go.
 struct Place {
-    offset: usize,
-    /// Whether the include before it defines OpenCV's version.
-    knows_version: bool,
-    /// Whether the place is compiled in a build without OpenCV, too.
-    needs_guard: bool,
+    /// The start of its line.
+    start: usize,
+    /// The offset behind its line.
+    end: usize,
+    /// Whether it has quotes, as Caffe's linter wants it of all that follow, too.
+    has_quotes: bool,
+    include: Include,
+}
+
+/// What is included at a place.
+enum Include {
+    /// The core of OpenCV, which defines its version.
+    Core,
+    /// Another header of OpenCV.
+    Other,
+    /// No header of OpenCV; `guard` if the place is compiled in a build without OpenCV, too.
+    None { guard: bool },
 }
 
 impl Place {
-    /// Behind the file's first include of OpenCV, and so before macros of the file's own for the same names; in a file
-    /// that includes OpenCV through other headers behind its last include. `None` if there is no include.
+    /// Behind the include of OpenCV's core or, in a file without it, the first include of OpenCV, and so before macros of
+    /// the file's own for the same names; in a file that includes OpenCV through other headers behind its last include.
+    /// `None` if there is no include.
     fn find(text: &Text) -> Option<Place> {
         let source = text.as_str();
         let includes: Vec<(usize, usize, &str)> = text
             .lines()
             .filter_map(|(at, line)| match directive(line)? {
-                ("include", header) => Some((at, open_conditions(source, at).len(), header)),
+                // Not a comment in Python.
+                ("include", header) if header.starts_with(['<', '"']) => {
+                    Some((at, open_conditions(source, at).len(), header))
+                }
                 _ => None,
             })
             .collect();
+
         // An include under a further condition, such as OpenCV's version, is no place.
         let is_opencv = |header: &str| header.contains("opencv2/") || header.contains("opencv/");
         let opencv = || includes.iter().filter(|(.., header)| is_opencv(header));
         let shallowest = opencv().map(|&(_, depth, _)| depth).min();
-        let first = opencv().find(|&&(_, depth, _)| Some(depth) == shallowest);
+        let usable = || opencv().filter(|&&(_, depth, _)| Some(depth) == shallowest);
+        let first = usable().find(|(.., header)| defines_version(header)).or_else(|| usable().next());
 
         let depth = includes.first()?.1;
         let last = || includes.iter().rfind(|&&(_, other, _)| other == depth);
         let &(at, _, header) = first.or_else(last)?;
-        let conditions = open_conditions(source, at);
-        Some(Place {
-            offset: text.end_of_logical_line(at),
-            knows_version: header.contains("opencv2/core") || header.contains("opencv2/opencv.hpp"),
-            needs_guard: first.is_none()
-                && source.contains("USE_OPENCV")
-                && !conditions.iter().any(|condition| condition.contains("USE_OPENCV")),
-        })
+        let include = match first {
+            Some((.., header)) if defines_version(header) => Include::Core,
+            Some(_) => Include::Other,
+            None => {
+                let is_guard = |condition: &&str| condition.contains("USE_OPENCV");
+                let guarded = open_conditions(source, at).iter().any(is_guard);
+                Include::None { guard: source.contains("USE_OPENCV") && !guarded }
+            }
+        };
+        let has_quotes = first.is_some() && header.starts_with('"');
+        Some(Place { start: at, end: text.end_of_logical_line(at), has_quotes, include })
     }
+}
+
+/// Whether a header defines OpenCV's version.
+fn defines_version(header: &str) -> bool {
+    header.contains("opencv2/core") || header.contains("opencv2/opencv.hpp")
 }
 
 #[cfg(test)]
@@ -180,12 +215,21 @@ mod tests {
     }
 
     #[test]
+    fn the_headers_stand_behind_the_core_of_opencv_where_it_is_not_the_first() {
+        let head = "#include <opencv2/highgui/highgui_c.h>\n\n#include \"opencv2/core/core.hpp\"\n";
+        let tail = "#include \"opencv2/imgproc/imgproc.hpp\"\nint i = CV_LOAD_IMAGE_COLOR;\n";
+        let quoted = "#if CV_MAJOR_VERSION >= 4\n#include \"opencv2/imgcodecs/legacy/constants_c.h\"\n#endif\n";
+        assert_eq!(edited(&format!("{head}{tail}")), Some(format!("{head}{quoted}{tail}")));
+    }
+
+    #[test]
     fn macros_of_the_file_for_the_same_names_stay_behind_the_headers() {
         let head = "#ifdef USE_OPENCV\n#include <opencv2/highgui/highgui.hpp>\n";
         let tail = "#if CV_VERSION_MAJOR == 3\n#include <opencv2/imgcodecs/imgcodecs.hpp>\n\
                     #define CV_LOAD_IMAGE_COLOR cv::IMREAD_COLOR\n#endif\n#endif\n\
                     int i = CV_LOAD_IMAGE_COLOR;\n";
-        let expected = format!("{head}#include <opencv2/core/core.hpp>\n{CODECS}{tail}");
+        let head_with_core = head.replace("V\n", "V\n#include <opencv2/core/core.hpp>\n");
+        let expected = format!("{head_with_core}{CODECS}{tail}");
         assert_eq!(edited(&format!("{head}{tail}")), Some(expected));
     }
 
@@ -210,7 +254,7 @@ mod tests {
             "#include <opencv2/core/core.hpp>\n#include <opencv2/imgcodecs/legacy/constants_c.h>\n\
              int i = CV_LOAD_IMAGE_COLOR;\n",
             "#include <opencv2/core/core.hpp>\nint i = cv::IMREAD_COLOR;\n",
-            "import cv2\nx = cv2.cv.CV_LOAD_IMAGE_COLOR\n",
+            "# include all images\nimport cv2\nx = cv2.cv.CV_LOAD_IMAGE_COLOR\n",
         ] {
             assert_eq!(edited(source), None, "{source}");
         }
