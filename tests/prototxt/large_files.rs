@@ -108,6 +108,10 @@ fn repeated(shape: &str, many: usize) -> String {
             });
             quants + &pooling("x").repeat(many)
         }
+        "bottoms of one layer" => {
+            // In the file's only line, so that the search for a line end goes through the whole layer.
+            return format!("layer {{ type: 'Pooling' {}}}", each(|i| format!("bottom: 'b{i}' ")));
+        }
         _ => unreachable!("{shape}"),
     };
     format!("input: 'x' input: 'q0'\n{body}")
@@ -127,6 +131,7 @@ fn many_of_a_kind_take_their_share() {
         ("a chain and its readers", 500),
         ("Quants of one blob", 500),
         ("Quants of another width", 500),
+        ("bottoms of one layer", 1000),
     ];
     for (shape, many) in shapes {
         let (small, big) = (repeated(shape, many), repeated(shape, 8 * many));
@@ -156,7 +161,16 @@ fn malicious_texts_take_no_longer() {
         format!("layer {{ top: 'x' type: 'D' include {{ stage: 's{i}' }} }} layer {{ type: 'Pooling' bottom: 'x' }}\n")
     };
     let phases: String = (0..300).map(phases).collect();
-    for (what, text) in [("in place", in_place), ("chain", chain), ("readers", readers), ("stages", phases)] {
+    let pairs: String = (0..3 * many).map(|i| format!("bottom: 'b{i}' top: 'b{i}' ")).collect();
+    let pairs = format!("layer {{ type: 'Pooling' {pairs} }}\n");
+    let texts = [
+        ("in place", in_place),
+        ("chain", chain),
+        ("readers", readers),
+        ("stages", phases),
+        ("one layer's pairs", pairs),
+    ];
+    for (what, text) in texts {
         let text = format!("input: 'x'\n{text}layer {{ type: 'Eltwise' bottom: 'q{many}' }}");
         let work = || {
             let added = add_quant(&parse(&text), &Selection::default(), Weights::AsTheyAre).unwrap();

@@ -52,16 +52,25 @@ pub(super) fn write(document: &Document, net: &Net, changes: &[Change], edits: &
     let message = |layer: usize| document.field(net.layers[layer].id);
     let style = |layer: usize| LayerText::like(document, message(layer));
     let mut removed: HashSet<Id> = HashSet::new();
+    // The last layer in front of which something was inserted, with its place and style. They are found in the layer's
+    // whole text, and a layer may have many Quant layers in front of it.
+    let mut last: Option<(usize, Place, LayerText)> = None;
+    let mut in_front_of = |layer: usize| -> (Place, LayerText) {
+        let known = last.take().filter(|(known, ..)| *known == layer);
+        let (_, place, style) =
+            last.insert(known.unwrap_or_else(|| (layer, Place::before(document, message(layer)), style(layer))));
+        (place.clone(), style.clone())
+    };
 
     for change in changes {
         match change {
             Change::AddQuant { before, quant } => {
-                let place = Place::before(document, message(*before));
-                edits.insert(place.at, style(*before).quant_layer(&place, quant));
+                let (place, style) = in_front_of(*before);
+                edits.insert(place.at, style.quant_layer(&place, quant));
             }
             Change::MoveLayer { layer, before } => {
-                let place = Place::before(document, message(*before));
-                edits.insert(place.at, style(*before).moved_layer(&place, message(*layer)));
+                let (place, style) = in_front_of(*before);
+                edits.insert(place.at, style.moved_layer(&place, message(*layer)));
                 removed.insert(net.layers[*layer].id);
             }
             Change::RemoveLayer { layer } => {

@@ -145,6 +145,7 @@ pub(super) fn place(net: &Net, document: &Document, selection: &Selection) -> Pl
         // A layer computes in one bit width, so its quant_param for weights decides for its data too.
         let bits = layer.quant_param.bits.and_then(Bits::from_number).unwrap_or(bits);
         placer.computed += 1;
+        let tops: HashSet<&BString> = layer.tops.iter().map(|top| &top.name).collect();
 
         for (bottom, blob) in layer.bottoms.iter().enumerate() {
             let at = (number, bottom);
@@ -154,7 +155,7 @@ pub(super) fn place(net: &Net, document: &Document, selection: &Selection) -> Pl
                 continue;
             }
 
-            let in_place = layer.tops.iter().any(|top| top.name == blob.name);
+            let in_place = tops.contains(&blob.name);
             if !in_place && let Some(top) = existing.share(&wiring, at, bits) {
                 placer.rewired.push((at, top.clone()));
                 continue;
