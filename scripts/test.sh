@@ -132,6 +132,7 @@ step setup scripts/setup.sh
 step package scripts/package.sh
 step rust_style rust_style
 step rust_tests rust_tests
+step memory_orderings cargo test --release --manifest-path tests/loom/Cargo.toml --target-dir "$target/loom"
 step gpu_kernels gpu_kernels
 step vendor_library vendor_library
 step swap tests/swap/run.sh
