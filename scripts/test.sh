@@ -152,6 +152,7 @@ step shell_tests tests/scripts/run.sh
 step dependencies scripts/checks/dependencies.py
 step rust_tests rust_tests
 step patch_faults patch_faults
+step memory_orderings cargo test --release --manifest-path tests/loom/Cargo.toml --target-dir "$target/loom"
 step gpu_kernels gpu_kernels
 step vendor_library vendor_library
 step swap tests/swap/run.sh
