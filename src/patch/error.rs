@@ -96,11 +96,18 @@ pub enum Error {
 
     /// A path leads out of the tree, through a link or `..`.
     #[error(
-        "{}: leads out of the tree. Nothing was changed: replace the link by the file or folder itself, then try again",
+        "{}: leads out of the tree, and gfpq does not follow. Replace the link by the file or folder itself, then try again",
         path.display()
     )]
     Outside {
         /// The path as it was given.
+        path: PathBuf,
+    },
+
+    /// Something else is where the patch needs a folder.
+    #[error("{}: not a folder, and the patch needs one here. Move it away, then try again", path.display())]
+    InTheWay {
+        /// The file or link.
         path: PathBuf,
     },
 

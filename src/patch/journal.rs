@@ -4,7 +4,7 @@
 //! anywhere, so a journal is believed only as far as gfpq could have written it: it names paths that a plan can change,
 //! and every path is resolved beneath the tree's folder.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -99,11 +99,27 @@ impl Journal {
         let damaged = |why: String| Error::Journal { path: root.path().join(JOURNAL), why };
         let journal: Journal = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
 
-        if let Some(record) = journal.changes.iter().find(|record| !plan::can_change(&record.path)) {
-            return Err(damaged(format!("it names `{}`, which gfpq never changes", record.path.display())));
+        let mut above: HashSet<&Path> = HashSet::new();
+        let mut paths: HashSet<&Path> = HashSet::new();
+        for record in &journal.changes {
+            let name = record.path.display();
+            if !is_normal(&record.path) || !plan::can_change(&record.path) {
+                return Err(damaged(format!("it names `{name}`, which gfpq never changes")));
+            }
+            if !paths.insert(&record.path) {
+                return Err(damaged(format!("it names `{name}` twice")));
+            }
+            let hashes = [Some(&record.after), record.before.as_ref(), record.base.as_ref()];
+            if !hashes.into_iter().flatten().all(|hash| is_hash(hash)) {
+                return Err(damaged(format!("its hashes of `{name}` are none")));
+            }
+            above.extend(record.path.ancestors().skip(1));
         }
-        let is_above = |dir: &&PathBuf| journal.changes.iter().any(|record| record.path.starts_with(dir));
-        if let Some(dir) = journal.created_dirs.iter().find(|dir| !is_plain(dir) || !is_above(dir)) {
+        if journal.changes.is_empty() {
+            return Err(damaged("it names no file".into()));
+        }
+        let is_ours = |dir: &PathBuf| is_normal(dir) && is_plain(dir) && above.contains(dir.as_path());
+        if let Some(dir) = journal.created_dirs.iter().find(|dir| !is_ours(dir)) {
             return Err(damaged(format!("it names the folder `{}`, which gfpq did not make", dir.display())));
         }
         Ok(Some(journal))
@@ -218,4 +234,13 @@ impl Record {
             }),
         }
     }
+}
+
+/// Whether a path is spelt in the one way in which gfpq spells it.
+fn is_normal(path: &Path) -> bool {
+    path.components().collect::<PathBuf>().as_os_str() == path.as_os_str()
+}
+
+fn is_hash(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f'))
 }

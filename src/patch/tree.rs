@@ -146,7 +146,7 @@ impl Tree {
         }
         let mut sources = Vec::new();
         for entry in WalkDir::new(self.root.path().join(path)).sort_by_file_name() {
-            let entry = entry.map_err(|error| self.root.read_error(path, error.into()))?;
+            let entry = entry.map_err(|error| self.root.read_error(path, unreadable(error)))?;
             let below = entry.path().strip_prefix(self.root.path());
             if let (false, Ok(below)) = (entry.file_type().is_dir(), below)
                 && is_source(below)
@@ -162,6 +162,11 @@ impl Tree {
 pub(super) fn is_config_example(path: &Path) -> bool {
     let is_name = |name: &str| name.starts_with("Makefile.config.") && name.ends_with(".example");
     path == Path::new(EXAMPLE) || path.to_str().is_some_and(|name| is_name(name) && !name.contains('/'))
+}
+
+/// The operating system's error behind walkdir's, which alone has its number.
+fn unreadable(error: walkdir::Error) -> std::io::Error {
+    error.into_io_error().unwrap_or_else(|| std::io::Error::other("a loop of links"))
 }
 
 /// Whether a path has the extension of a source file.

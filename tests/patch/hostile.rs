@@ -1,8 +1,9 @@
 //! Trees that were made to harm: nothing outside of the tree is read, written or removed.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::process::Command;
 
 use crate::{Scene, tree_content};
 
@@ -102,7 +103,7 @@ fn a_link_that_leads_out_of_the_tree_is_refused_before_anything_is_written() {
     for path in ["src", "src/caffe", "src/caffe/proto", "include", "include/caffe", "Makefile", "src/caffe/net.cpp"] {
         let victim = Victim::new();
         move_outside(&victim, path);
-        victim.scene.refused(&["apply"], "leads out of the tree. Nothing was changed");
+        victim.scene.refused(&["apply"], "leads out of the tree");
         victim.is_safe(path);
     }
 }
@@ -137,4 +138,74 @@ fn a_folder_of_the_user_s_with_gfpq_s_name_is_kept() {
     scene.apply();
     scene.write(".gfpq/notes.txt", "mine\n");
     scene.refused(&["revert"], ".gfpq: not made by gfpq");
+}
+
+#[test]
+fn a_journal_that_names_a_file_twice_or_none_is_refused() {
+    let scene = Scene::new();
+    scene.apply();
+    let journal = scene.read(".gfpq/journal.json");
+    let mut json: serde_json::Value = serde_json::from_str(&journal).unwrap();
+    let changes = json["changes"].as_array_mut().unwrap();
+    let mut again = changes[0].clone();
+    changes.push(again.clone());
+    scene.write(".gfpq/journal.json", &json.to_string());
+    scene.refused(&["revert"], "the journal is damaged");
+
+    again["path"] = "src/./caffe/layers/quant_layer.cpp".into();
+    json["changes"] = serde_json::json!([again]);
+    scene.write(".gfpq/journal.json", &json.to_string());
+    scene.refused(&["revert"], "which gfpq never changes");
+
+    json["changes"] = serde_json::json!([]);
+    scene.write(".gfpq/journal.json", &json.to_string());
+    scene.refused(&["status"], "it names no file");
+}
+
+#[test]
+fn originals_without_a_journal_are_kept() {
+    let scene = Scene::new();
+    scene.apply();
+    fs::remove_file(scene.tree().join(".gfpq/journal.json")).unwrap();
+    scene.refused(&["revert"], "it has originals, but no journal.json");
+}
+
+#[test]
+fn a_file_where_a_folder_is_needed_is_refused() {
+    for path in ["GFPQLibs", "include/caffe/util"] {
+        let scene = Scene::new();
+        scene.write(path, "mine\n");
+        scene.refused(&["apply"], "not a folder, and the patch needs one here");
+        let scene = Scene::new();
+        symlink("nowhere", scene.tree().join(path)).unwrap();
+        scene.refused(&["apply"], "not a folder, and the patch needs one here");
+    }
+    let scene = Scene::new();
+    scene.apply();
+    fs::remove_dir_all(scene.tree().join("GFPQLibs")).unwrap();
+    scene.write("GFPQLibs", "mine\n");
+    scene.revert();
+    assert_eq!(scene.read("GFPQLibs"), "mine\n");
+}
+
+#[test]
+fn a_pipe_is_refused_and_not_waited_for() {
+    for path in ["Makefile.config", "src/caffe/layers/x.cpp", ".gfpq"] {
+        let scene = Scene::new();
+        let pipe = scene.tree().join(path);
+        fs::create_dir_all(pipe.parent().unwrap()).unwrap();
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let output = scene.gfpq(&["apply"]);
+        assert_eq!(output.status.code(), Some(1), "{path}");
+    }
+}
+
+#[test]
+fn no_file_of_a_revert_runs_as_its_owner() {
+    let scene = Scene::new();
+    fs::set_permissions(scene.tree().join("Makefile"), fs::Permissions::from_mode(0o6755)).unwrap();
+    scene.apply();
+    fs::set_permissions(scene.tree().join(".gfpq/original/Makefile"), fs::Permissions::from_mode(0o6755)).unwrap();
+    scene.revert();
+    assert_eq!(fs::metadata(scene.tree().join("Makefile")).unwrap().permissions().mode() & 0o7777, 0o755);
 }

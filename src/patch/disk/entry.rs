@@ -16,7 +16,7 @@ pub enum Entry {
     File {
         /// The whole content.
         bytes: Vec<u8>,
-        /// The permission bits, 0o7777 at most.
+        /// The permission bits, 0o777 at most.
         mode: u32,
     },
     /// A symbolic link to this target.
@@ -39,7 +39,10 @@ impl Entry {
             if metadata.is_symlink() {
                 return Ok(Entry::Link(fs::read_link(path)?));
             }
-            Ok(Entry::File { bytes: fs::read(path)?, mode: metadata.permissions().mode() & 0o7777 })
+            if !metadata.is_file() {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "neither a file nor a link"));
+            }
+            Ok(Entry::File { bytes: fs::read(path)?, mode: metadata.permissions().mode() & 0o777 })
         };
         match read() {
             Ok(entry) => Ok(Some(entry)),

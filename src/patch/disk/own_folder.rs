@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path};
 
-use super::{Entry, Root};
+use super::Root;
 use crate::patch::error::Error;
 
 /// The patch's own folder.
@@ -32,13 +32,11 @@ const OWN_NAMES: [&str; 8] =
 pub(crate) fn check_folder(root: &Root) -> Result<(), Error> {
     let folder = Path::new(FOLDER);
     let foreign = || Error::ForeignFolder { path: root.path().join(FOLDER) };
-    match root.entry(folder) {
-        Ok(None) => return Ok(()),
-        Ok(Some(Entry::Link(_))) => return Err(foreign()),
-        // A folder cannot be read like a file.
-        _ => {}
+    let looked = |result: std::io::Result<bool>| result.map_err(|error| root.read_error(folder, error));
+    if !looked(root.is_there(folder))? {
+        return Ok(());
     }
-    if !root.is_real_folder(folder).map_err(|error| root.read_error(folder, error))? {
+    if !looked(root.is_real_folder(folder))? {
         return Err(foreign());
     }
     let names = root.names(folder).map_err(|error| root.read_error(folder, error))?;

@@ -4,17 +4,23 @@
 //! refused by the library cap-std, which resolves each path beneath the open folder.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, MetadataExt, OpenOptions, PermissionsExt};
-use rustix::fs::{Access, AtFlags, Gid, Uid, accessat, chownat};
+use cap_std::fs::{Dir, MetadataExt, OpenOptions, OpenOptionsExt, PermissionsExt};
+use rustix::fs::{Access, AtFlags, Gid, OFlags, Uid, accessat, chownat};
 
 use super::Entry;
 use crate::patch::error::Error;
+
+/// The largest file that is read, in bytes.
+const LARGEST: u64 = 1 << 30;
+
+/// The permission bits that are kept: not those by which a program runs as its owner.
+const MODE: u32 = 0o777;
 
 /// A tree's folder, opened so that no path leads out of it.
 #[derive(Clone, Debug)]
@@ -59,11 +65,11 @@ impl Root {
     /// [`Error::Outside`], [`Error::Read`].
     pub fn entry(&self, path: &Path) -> Result<Option<Entry>, Error> {
         let read = || -> io::Result<Entry> {
-            let metadata = self.dir.symlink_metadata(path)?;
-            if metadata.is_symlink() {
+            if self.dir.symlink_metadata(path)?.is_symlink() {
                 return Ok(Entry::Link(self.dir.read_link_contents(path)?));
             }
-            Ok(Entry::File { bytes: self.dir.read(path)?, mode: metadata.permissions().mode() & 0o7777 })
+            let (bytes, mode) = self.read(path, OFlags::NOFOLLOW)?;
+            Ok(Entry::File { bytes, mode })
         };
         self.if_there(path, read())
     }
@@ -73,13 +79,27 @@ impl Root {
     /// # Errors
     /// [`Error::Outside`], [`Error::Read`].
     pub fn bytes(&self, path: &Path) -> Result<Option<Vec<u8>>, Error> {
-        self.if_there(path, self.dir.read(path))
+        self.if_there(path, self.read(path, OFlags::empty()).map(|(bytes, _)| bytes))
+    }
+
+    /// The bytes and the permission bits of a regular file, both of the same open file: a path could be another file's a
+    /// moment later. Pipes and devices are refused without waiting for them.
+    fn read(&self, path: &Path, flags: OFlags) -> io::Result<(Vec<u8>, u32)> {
+        let flags = flags | OFlags::NONBLOCK;
+        let file = self.dir.open_with(path, OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()))?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() || metadata.len() > LARGEST {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "neither a link nor a file of less than 1 GiB"));
+        }
+        let mut bytes = Vec::new();
+        file.take(LARGEST).read_to_end(&mut bytes)?;
+        Ok((bytes, metadata.permissions().mode() & MODE))
     }
 
     fn if_there<T>(&self, path: &Path, result: io::Result<T>) -> Result<Option<T>, Error> {
         match result {
             Ok(found) => Ok(Some(found)),
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+            Err(error) if is_missing(&error) => Ok(None),
             Err(error) => Err(self.read_error(path, error)),
         }
     }
@@ -102,6 +122,18 @@ impl Root {
     /// Those of the operating system.
     pub(crate) fn is_real_folder(&self, path: &Path) -> io::Result<bool> {
         is_folder(self.dir.symlink_metadata(path))
+    }
+
+    /// Whether there is anything at a path, a link that leads nowhere included.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub(in crate::patch) fn is_there(&self, path: &Path) -> io::Result<bool> {
+        match self.dir.symlink_metadata(path) {
+            Ok(_) => Ok(true),
+            Err(error) if is_missing(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether a path holds a folder, or a link to one that stays in the tree.
@@ -214,7 +246,10 @@ impl Root {
     /// Those of the operating system.
     pub fn remove_empty_folder(&self, path: &Path) -> io::Result<()> {
         match self.dir.remove_dir(path) {
-            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+            // It holds something of the user's by now, or something is mounted on it.
+            Err(error) if matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::ResourceBusy) => {
+                Ok(())
+            }
             other => no_error_if_missing(other),
         }
     }
@@ -254,6 +289,9 @@ impl Root {
                 if self.is_folder(folder).map_err(|error| self.read_error(folder, error))? {
                     folders.push(folder.into());
                     break;
+                }
+                if self.is_there(folder).map_err(|error| self.read_error(folder, error))? {
+                    return Err(Error::InTheWay { path: self.path.join(folder) });
                 }
             }
         }
@@ -308,7 +346,7 @@ fn beside(path: &Path) -> PathBuf {
 fn is_folder(metadata: io::Result<cap_std::fs::Metadata>) -> io::Result<bool> {
     match metadata {
         Ok(metadata) => Ok(metadata.is_dir()),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(false),
+        Err(error) if is_missing(&error) => Ok(false),
         Err(error) => Err(error),
     }
 }
@@ -321,7 +359,12 @@ fn leads_outside(error: &io::Error) -> bool {
 /// The result of a removal, where it is no error that there was nothing to remove.
 fn no_error_if_missing(result: io::Result<()>) -> io::Result<()> {
     match result {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if is_missing(&error) => Ok(()),
         other => other,
     }
+}
+
+/// Whether there is nothing at a path: it, or a folder above it, is missing or no folder.
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
