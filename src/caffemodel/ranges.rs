@@ -2,6 +2,7 @@
 //! were stored in the Quant layers by training.
 
 use bstr::BString;
+use rayon::prelude::*;
 
 use super::error::Error;
 use super::model::Model;
@@ -135,7 +136,8 @@ pub struct LayerInfo {
 
 /// Decodes and measures every layer that has blobs.
 pub fn info(model: &Model) -> Vec<LayerInfo> {
-    let layers = model.layers().iter().enumerate().filter(|(_, layer)| !layer.blobs.is_empty());
+    // Quantising the weights in both widths takes most of the time, and layers do not depend on each other.
+    let layers = model.layers().par_iter().enumerate().filter(|(_, layer)| !layer.blobs.is_empty());
     layers
         .map(|(number, layer)| {
             let has_weights = has_weights(&layer.kind);

@@ -99,6 +99,8 @@ enum Format {
 }
 
 pub(super) fn run(command: &Command) -> anyhow::Result<ExitCode> {
+    // RAYON_NUM_THREADS may only lower the number of threads. A pool that stands already is as good.
+    let _ = rayon::ThreadPoolBuilder::new().num_threads(crate::quant::threads()).build_global();
     match command {
         Command::Info(arguments) => show_info(arguments)?,
         Command::Fold(arguments) => fold_model(arguments)?,
