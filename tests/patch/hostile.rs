@@ -163,14 +163,6 @@ fn a_journal_that_names_a_file_twice_or_none_is_refused() {
 }
 
 #[test]
-fn originals_without_a_journal_are_kept() {
-    let scene = Scene::new();
-    scene.apply();
-    fs::remove_file(scene.tree().join(".gfpq/journal.json")).unwrap();
-    scene.refused(&["revert"], "it has originals, but no journal.json");
-}
-
-#[test]
 fn a_file_where_a_folder_is_needed_is_refused() {
     for path in ["GFPQLibs", "include/caffe/util"] {
         let scene = Scene::new();

@@ -5,7 +5,7 @@ mod user_edits;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::patch::disk::{Entry, FOLDER, Lock, MERGED, ORIGINALS, RESTORING, Root, check_folder};
+use crate::patch::disk::{Entry, FOLDER, Lock, MERGED, RESTORING, Root, check_folder};
 use crate::patch::error::Error;
 use crate::patch::journal::{Found, Journal, Record, State};
 use crate::patch::tree::Tree;
@@ -35,10 +35,6 @@ pub fn revert(tree: &Tree) -> Result<Reverted, Error> {
     }
     // A folder without a journal is left by an apply that was killed before it touched the tree.
     if root.is_real_folder(Path::new(FOLDER)).map_err(|error| root.read_error(Path::new(FOLDER), error))? {
-        if !originals_stand(root, Path::new(""))? {
-            let path = root.path().join(FOLDER);
-            return Err(Error::Journal { path, why: "it has originals, but no journal.json".into() });
-        }
         remove_folder(root)?;
         return Ok(Reverted::default());
     }
@@ -125,22 +121,6 @@ fn without_patch(record: &Record, root: &Root) -> Result<Option<Entry>, Error> {
     let Entry::File { bytes, .. } = &current else { return Ok(None) };
     let without = user_edits::without_patch(&kept.original, &kept.patched, bytes);
     Ok(without.map(|bytes| current.with_bytes(bytes)))
-}
-
-/// Whether every original that is kept for a path below `folder` also stands in the tree, so that nothing is lost with it.
-fn originals_stand(root: &Root, folder: &Path) -> Result<bool, Error> {
-    let kept = Path::new(ORIGINALS).join(folder);
-    if !root.is_real_folder(&kept).map_err(|error| root.read_error(&kept, error))? {
-        // Where the tree has nothing, the patch would have made the file.
-        let stands = root.entry(folder)?;
-        return Ok(stands.is_none() || stands == root.entry(&kept)?);
-    }
-    for name in root.names(&kept).map_err(|error| root.read_error(&kept, error))? {
-        if !originals_stand(root, &folder.join(name))? {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
 
 /// Removes the patch's own folder. The journal goes first: a folder without one counts as leftovers, should the removal
