@@ -1,4 +1,5 @@
-//! The reasons why a tree cannot be patched. With every error but [`Error::Write`] the tree is as it was before.
+//! The reasons why a tree cannot be patched or reverted. Only an error while files are written ([`Error::Write`], rarely
+//! [`Error::Read`] or [`Error::Outside`]) can leave a tree half-way; `apply` or `revert` then finish it.
 
 use std::io;
 use std::path::PathBuf;
